@@ -1,0 +1,405 @@
+"""One session with one tool server, from handshake to end.
+
+The SDK requires that the task which opens a session also closes it, so every session has an owner
+task that does both and sleeps in between. Requests run as tasks of their own: who gives up waiting
+for one returns at once, whatever the server does.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import mcp_types as types
+from mcp.client.session import ClientSession
+from mcp.shared.exceptions import MCPError
+from pydantic import TypeAdapter, ValidationError
+
+from toolservers import http
+from toolservers.definition import JsonObject, ServerDefinition, ToolResult, ToolSpec
+from toolservers.errors import (
+    SessionGone,
+    ToolCallLost,
+    ToolCallTimeout,
+    ToolRefused,
+    ToolServerError,
+    ToolServerMisbehaved,
+    ToolServerUnavailable,
+)
+from toolservers.links import (
+    Limits,
+    Link,
+    StderrSink,
+    WatchedStream,
+    first_of,
+    open_http,
+    open_sse,
+    open_stdio,
+)
+from toolservers.negotiation import negotiate
+from toolservers.processes import Guard
+from toolservers.redaction import Redactor
+from toolservers.results import storable, storable_json, tool_result, tool_spec
+
+CLIENT = types.Implementation(name="station", version="0.1.0")
+CLOSE_SECONDS = 4.0
+"""What an owner gets to close its session before it is cancelled."""
+MOST_TOOLS = 2_000
+LONGEST_MESSAGE = 1_000
+
+# Sent by the SDK itself under a code that servers use for anything.
+_LOST_MESSAGES = ("Connection closed", "SSE stream ended", "SSE stream failed")
+_CALL_RESULT: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = TypeAdapter(
+    types.CallToolResult | types.InputRequiredResult
+)
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a session needs of its pool."""
+
+    limits: Limits
+    guard: Guard
+    sink: StderrSink | None = None
+
+
+class Session:
+    """A session and its owner task. Create it, :meth:`open` it, call it, :meth:`close` it.
+
+    ``exclusive``: one call at a time, and giving up a call ends the server's process (stdio).
+    """
+
+    def __init__(
+        self,
+        definition: ServerDefinition,
+        surroundings: Surroundings,
+        on_closed: Callable[["Session"], None],
+        *,
+        key: str,
+    ) -> None:
+        self.definition = definition
+        self.key = key
+        self.exclusive = definition.transport == "stdio"
+        self.in_use = 0
+        self.idle_since = time.monotonic()
+        self.opened_in = 0.0
+        """Seconds that connecting and the handshake took."""
+        self._surroundings = surroundings
+        self._redactor = Redactor(definition.secrets)
+        self._on_closed = on_closed
+        self._over = asyncio.Event()
+        self._ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
+        self._client: ClientSession | None = None
+        self._link: Link | None = None
+        self._requests: set[asyncio.Task[Any]] = set()
+        self._retired = False
+        self._owner: asyncio.Task[None] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """It is open and, as far as is known, its server is there."""
+        return self._client is not None and not self._retired and not self._over.is_set()
+
+    @property
+    def ending(self) -> bool:
+        """It is being closed, and its room will be free in a moment."""
+        return self._over.is_set()
+
+    @property
+    def pid(self) -> int | None:
+        """The server's pid and process group, for a stdio server that is running."""
+        return None if self._link is None else self._link.pid
+
+    @property
+    def protocol_version(self) -> str:
+        return (self._client and self._client.protocol_version) or ""
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """The name and the version the server gave itself."""
+        found = self._client and self._client.server_info
+        return (storable(found.name), storable(found.version)) if found else ("", "")
+
+    async def open(self, *, timeout: float) -> None:
+        """Connect and shake hands within ``timeout`` seconds (and 2 more to clean up if not).
+
+        Raises:
+            ToolServerUnavailable, ToolServerMisbehaved: it did not work; the session is closed.
+        """
+        self._owner = asyncio.create_task(self._own(timeout), name=f"mcp-{self.definition.name}")
+        try:
+            await asyncio.shield(self._ready)
+        except asyncio.CancelledError:
+            self.end(at_once=True)
+            await asyncio.wait({self._owner}, timeout=CLOSE_SECONDS)
+            raise
+
+    def end(self, *, at_once: bool = False) -> None:
+        """Ask the owner to close; ``at_once`` gives up what is under way and kills the server."""
+        if at_once and self._link is not None:
+            self._link.cut()
+        self._over.set()
+        if self._client is None and self._owner is not None:
+            # Still in the handshake, where it hears nothing else.
+            self._owner.cancel()
+
+    async def close(self) -> None:
+        """Close and wait for it, for :data:`CLOSE_SECONDS` and what the transport needs on top."""
+        self.end()
+        if self._owner is None:
+            return
+        await asyncio.wait({self._owner}, timeout=CLOSE_SECONDS)
+        if not self._owner.done():
+            self._owner.cancel()
+            await asyncio.wait({self._owner}, timeout=CLOSE_SECONDS)
+
+    async def list_tools(self, *, timeout: float) -> tuple[ToolSpec, ...]:
+        """Every tool the server lists, in its order. Raises as :meth:`call`."""
+        return await self._request(self._list_tools, timeout, effects=False)
+
+    async def call(
+        self,
+        tool: str,
+        arguments: JsonObject,
+        *,
+        timeout: float,
+        meta: JsonObject | None,
+    ) -> ToolResult:
+        """Call a tool and wait at most ``timeout`` seconds for its answer.
+
+        Raises:
+            SessionGone: the session was over before anything was sent.
+            ToolCallTimeout, ToolCallLost, ToolRefused, ToolServerMisbehaved,
+            ToolServerUnavailable: as their names say.
+        """
+        arguments = storable_json(arguments)
+        try:
+            json.dumps(arguments, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ToolRefused(
+                f"The arguments for {tool} cannot be sent as JSON: {error}."
+            ) from None
+        request = types.CallToolRequest(
+            params=types.CallToolRequestParams.model_validate(
+                {"name": tool, "arguments": arguments, "_meta": meta}
+            )
+        )
+        result = await self._request(lambda client: _call(client, request), timeout, effects=True)
+        if isinstance(result, types.InputRequiredResult):
+            raise ToolRefused(f"The tool {tool} asks for input, which Station cannot give.")
+        return tool_result(
+            result, limit=self._surroundings.limits.output_limit, redactor=self._redactor
+        )
+
+    # The owner
+
+    async def _own(self, seconds: float) -> None:
+        started = time.monotonic()
+        try:
+            async with AsyncExitStack() as stack:
+                async with asyncio.timeout(seconds):
+                    self._link = await stack.enter_async_context(self._transport())
+                    read = WatchedStream(self._link.read, self._over.set)
+                    client = await stack.enter_async_context(
+                        ClientSession(read, self._link.write, client_info=CLIENT)
+                    )
+                    await negotiate(client, stateless_first=self.definition.transport == "http")
+                self._client = client
+                self.opened_in = time.monotonic() - started
+                if not self._ready.done():
+                    self._ready.set_result(client)
+                await self._over.wait()
+        except asyncio.CancelledError:
+            self._fail(ToolServerUnavailable(f"{self._name} was closed while connecting."))
+        except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
+            # Whatever the SDK throws at us is this server's failure, not this process's.
+            self._fail(self._handshake_error(first_of(error), seconds))
+        finally:
+            self._over.set()
+            for request in self._requests:
+                request.cancel()
+            self._on_closed(self)
+
+    def _transport(self) -> AbstractAsyncContextManager[Link]:
+        around = self._surroundings
+        match self.definition.transport:
+            case "stdio":
+                return open_stdio(
+                    self.definition,
+                    limits=around.limits,
+                    guard=around.guard,
+                    redactor=self._redactor,
+                    sink=around.sink,
+                )
+            case "http":
+                return open_http(self.definition, limits=around.limits)
+            case "sse":
+                return open_sse(self.definition, limits=around.limits, on_failure=self._over.set)
+
+    def _fail(self, error: ToolServerError) -> None:
+        if not self._ready.done():
+            self._ready.set_exception(error)
+            # Whoever opened this may have been cancelled: nobody has to collect the exception.
+            self._ready.exception()
+
+    def _handshake_error(self, error: BaseException, seconds: float) -> ToolServerError:
+        match error:
+            case ToolServerError():
+                return error
+            case TimeoutError():
+                return ToolServerUnavailable(
+                    f"{self._name} did not complete the handshake within {seconds:.3g} s."
+                )
+            case MCPError(code=http.REFUSED):
+                return ToolServerUnavailable(
+                    f"{self._name} turned Station away: {self._said(error)}", permanent=True
+                )
+            case MCPError(code=types.CONNECTION_CLOSED):
+                cause = self._link and self._link.cause()
+                return cause or ToolServerUnavailable(f"{self._name} closed the connection.")
+            case MCPError():
+                return ToolServerUnavailable(
+                    f"{self._name} cannot be connected to: {self._said(error)}"
+                )
+            case ValidationError() | RuntimeError():
+                return ToolServerMisbehaved(
+                    f"{self._name} answered the handshake against the protocol: {_summary(error)}"
+                )
+        return ToolServerUnavailable(
+            f"{self._name} cannot be connected to: {self._redactor.text(_summary(error))}"
+        )
+
+    # Requests
+
+    async def _request(
+        self,
+        send: Callable[[ClientSession], Coroutine[Any, Any, Answer]],
+        timeout: float,
+        *,
+        effects: bool,
+    ) -> Answer:
+        client = self._client
+        if client is None or not self.usable:
+            raise SessionGone(f"{self._name}: the session has ended.")
+        task = asyncio.create_task(send(client))
+        self._requests.add(task)
+        task.add_done_callback(self._collect)
+        try:
+            await asyncio.wait({task}, timeout=timeout)
+        except asyncio.CancelledError:
+            self._give_up(task)
+            raise
+        if not task.done():
+            self._give_up(task)
+            raise ToolCallTimeout(
+                f"{self._name} did not answer within {timeout:g} s.", outcome_unknown=effects
+            )
+        try:
+            return task.result()
+        except asyncio.CancelledError:
+            raise await self._lost(effects) from None
+        except MCPError as error:
+            if _is_lost(error):
+                raise await self._lost(effects) from None
+            raise self._call_error(error, effects) from None
+        except ValidationError as error:
+            raise ToolServerMisbehaved(
+                f"{self._name} answered against the protocol: {_summary(error)}",
+                outcome_unknown=effects,
+            ) from None
+
+    def _give_up(self, task: asyncio.Task[Any]) -> None:
+        if self.exclusive:
+            self.end(at_once=True)
+        # Over HTTP the SDK now tells the server, on its own time.
+        task.cancel()
+
+    def _collect(self, task: asyncio.Task[Any]) -> None:
+        self._requests.discard(task)
+        if not task.cancelled():
+            # Mark as retrieved: a given-up request may still fail.
+            task.exception()
+
+    async def _lost(self, effects: bool) -> ToolServerError:
+        if self._link is not None:
+            await self._link.settled()
+        cause = self._link and self._link.cause()
+        if isinstance(cause, ToolServerMisbehaved):
+            return ToolServerMisbehaved(cause.message, outcome_unknown=effects)
+        said = f" {cause.message}" if cause else ""
+        return ToolCallLost(
+            f"The connection to {self._name} was lost during the request.{said}",
+            outcome_unknown=effects,
+        )
+
+    def _call_error(self, error: MCPError, effects: bool) -> ToolServerError:
+        said = self._said(error)
+        match error.code:
+            case http.NOT_SENT | http.SESSION_GONE:
+                # If gone: no new calls on it; those in flight each hear for themselves.
+                self._retired = self._retired or error.code == http.SESSION_GONE
+                return SessionGone(f"{self._name} did not get the request: {said}")
+            case http.LOST:
+                return ToolCallLost(f"{self._name}: {said}", outcome_unknown=effects)
+            case http.TOO_LARGE:
+                return ToolServerMisbehaved(f"{self._name}: {said}", outcome_unknown=effects)
+            case types.PARSE_ERROR if error.message.startswith("Failed to parse"):
+                return ToolServerMisbehaved(
+                    f"{self._name} answered with something else than JSON-RPC.",
+                    outcome_unknown=effects,
+                )
+        return ToolRefused(f"{self._name} refused: {said}")
+
+    async def _list_tools(self, client: ClientSession) -> tuple[ToolSpec, ...]:
+        found: list[types.Tool] = []
+        cursor: str | None = None
+        while True:
+            page = await client.list_tools(
+                params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
+            )
+            found += page.tools
+            if not page.next_cursor:
+                return tuple(map(tool_spec, found))
+            if len(found) > MOST_TOOLS or page.next_cursor == cursor or not page.tools:
+                raise MCPError(types.INVALID_REQUEST, "its list of tools does not end")
+            cursor = page.next_cursor
+
+    @property
+    def _name(self) -> str:
+        return f"Tool server {self.definition.name}"
+
+    def _said(self, error: MCPError) -> str:
+        text = storable(self._redactor.text(error.message))
+        return f"{text[:LONGEST_MESSAGE]} (code {error.code})" if error.code > -39000 else text
+
+
+async def _call(
+    client: ClientSession, request: types.CallToolRequest
+) -> types.CallToolResult | types.InputRequiredResult:
+    # Not ClientSession.call_tool: that one rejects answers which do not match the tool's own output
+    # schema, and the tool has had its effect by then.
+    try:
+        return await client.send_request(request, _CALL_RESULT)
+    except MCPError as error:
+        if error.code != types.HEADER_MISMATCH:
+            raise
+    # The server wants arguments repeated as headers, which the SDK knows only of listed tools.
+    # It has rejected the call, so sending it again is safe.
+    await client.list_tools()
+    return await client.send_request(request, _CALL_RESULT)
+
+
+def _is_lost(error: MCPError) -> bool:
+    return error.code == types.CONNECTION_CLOSED and error.message.startswith(_LOST_MESSAGES)
+
+
+def _summary(error: BaseException) -> str:
+    """One line about a foreign exception; pydantic's would quote the server's answer."""
+    if isinstance(error, ValidationError):
+        places = {".".join(map(str, item["loc"])) or "(root)" for item in error.errors()}
+        return f"invalid {', '.join(sorted(places))[:200]}"
+    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]

@@ -1,0 +1,24 @@
+"""Ringing the doorbell. A bell that is lost costs a little time, never a run."""
+
+import structlog
+from django.db import transaction
+
+from runs.metrics import BELLS_LOST
+
+_log = structlog.get_logger(__name__)
+
+
+def ring_after_commit() -> None:
+    """Ring once when the present transaction commits (now, if there is none)."""
+    transaction.on_commit(ring, robust=True)
+
+
+def ring(times: int = 1) -> None:
+    """Tell the workers that there is work; a broker that is away is the keeper's business."""
+    from runs import tasks  # noqa: PLC0415 - tasks imports Celery, which most doors need not
+
+    for _ in range(times):
+        if problem := tasks.send_ring():
+            BELLS_LOST.inc()
+            _log.warning("bell_lost", problem=problem)
+            return

@@ -1,0 +1,57 @@
+"""The entries of a journal. Pure data: the loop writes them, :mod:`runs.journal` stores them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from station.core.ids import uuid7
+
+
+class Kind(StrEnum):
+    """The kinds of journal entries; the payloads are documented in docs/journal.md."""
+
+    SUBMITTED = "run.submitted"
+    CLAIMED = "run.claimed"
+    RELEASED = "run.released"
+    WAITING = "run.waiting"
+    DECIDED = "run.decided"
+    CANCEL_REQUESTED = "run.cancel_requested"
+    FINISHED = "run.finished"
+    MODEL_ANSWERED = "model.answered"
+    MODEL_RETRIED = "model.retried"
+    TOOL_CALLED = "tool.called"
+    TOOL_RETURNED = "tool.returned"
+    OUTPUT_REJECTED = "output.rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """An event to be appended. Its id is made here, so that a repeated append is recognised."""
+
+    kind: Kind
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    id: UUID = field(default_factory=uuid7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """An appended event."""
+
+    seq: int
+    kind: Kind
+    at: datetime
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a step adds to the run's totals. Steps are model answers; cost is US dollars."""
+
+    steps: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: Decimal = Decimal(0)

@@ -1,0 +1,247 @@
+"""One claimed run, from its claim to the moment this worker lets go of it."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+import structlog
+
+from runs import journal, metrics, transitions
+from runs.assignment import Assignment, definitions, granted_tools
+from runs.bus import Publisher
+from runs.catalog import Catalog
+from runs.database import Units
+from runs.entries import Entry, Event, Kind, Spent
+from runs.errors import LeaseLost
+from runs.leases import Leases
+from runs.loop import Finish, Pause, run_agent
+from runs.ports import ModelClient, ModelDeadline
+from runs.replay import OpenCall
+from runs.states import Status
+from runs.toolbox import RunToolbox
+from runs.transitions import Moved
+from station.core.errors import StationError
+from station.observe.metrics import ERRORS
+from toolservers.definition import ToolSessions
+
+_log = structlog.get_logger(__name__)
+_WAIT_FOR_A_PERSON = 7 * 24 * 3600.0
+
+Stop = Literal["cancelled", "drained", "lost"]
+
+
+class Services(Protocol):
+    """What an execution needs of the process that carries it; :class:`runs.host.Host` has it."""
+
+    units: Units
+    leases: Leases
+    publisher: Publisher
+    sessions: ToolSessions
+    catalog: Catalog
+    model: ModelClient
+
+
+class Execution:
+    """Carries one claim of a run. :meth:`stop` may be called from the loop's thread at any time."""
+
+    def __init__(self, assignment: Assignment, services: Services) -> None:
+        self._assignment, self._services = assignment, services
+        self._stopped: Stop | None = None
+        self._agent: asyncio.Task[Finish | Pause] | None = None
+        self._log = _log.bind(
+            run_id=assignment.run_id,
+            environment=assignment.environment,
+            agent=assignment.agent,
+            request_id=assignment.request_id,
+        )
+
+    @property
+    def run_id(self) -> int:
+        return self._assignment.run_id
+
+    def stop(self, reason: Stop) -> None:
+        """End the agent's work as soon as possible; the first reason counts, but "lost" wins."""
+        if self._stopped is None or reason == "lost":
+            self._stopped = reason
+        if self._agent is not None:
+            self._agent.cancel()
+
+    async def run(self) -> None:
+        """Work until the run has ended, waits, was handed back, or is not ours any more."""
+        work = self._assignment
+        self._services.publisher.event(work.run_id, work.claimed)
+        if work.first:
+            metrics.QUEUE_WAIT.observe(work.waited)
+        self._log.info("run_started", fence=work.fence, waited=round(work.waited, 3))
+        self._agent = asyncio.create_task(self._work(), name=f"run {work.run_id}")
+        if self._stopped is not None:
+            self._agent.cancel()
+        await asyncio.wait({self._agent})
+        try:
+            await self._conclude(self._agent)
+        except LeaseLost:
+            metrics.LEASES_LOST.inc()
+            self._log.warning("lease_lost")
+
+    async def _work(self) -> Finish | Pause:
+        work, services = self._assignment, self._services
+        deadline = time.monotonic() + max(work.remaining, 0.0)
+        async with asyncio.timeout(max(work.remaining, 0.0)):
+            tools = RunToolbox([], services.sessions)
+            if work.grants:
+                resolved = await services.units.run(lambda: definitions(work))
+                await services.catalog.refresh(work.servers, resolved)
+                granted = await services.units.run(lambda: granted_tools(work, resolved))
+                tools = RunToolbox(granted, services.sessions)
+            return await run_agent(
+                work.brief,
+                model=services.model,
+                tools=tools,
+                journal=_Journal(work, services, deadline),
+            )
+
+    async def _conclude(self, agent: asyncio.Task[Finish | Pause]) -> None:
+        """Store how the agent's work ended."""
+        if agent.cancelled():
+            await self._conclude_stopped()
+            return
+        match agent.exception():
+            case None:
+                await self._conclude_done(agent.result())
+            case LeaseLost() as error:
+                raise error
+            case TimeoutError() | ModelDeadline():
+                seconds = round(self._assignment.remaining, 1)
+                message = f"The run's running time was used up ({seconds:g} s were left to it)."
+                await self._finish(Status.TIMED_OUT, error=("timeout", message, ""))
+            case StationError() as error:
+                await self._finish(Status.FAILED, error=(error.code, str(error), ""))
+            case bug:
+                reference = secrets.token_hex(6)
+                self._log.error("run_errored", reference=reference, exc_info=bug)
+                ERRORS.labels("worker").inc()
+                message = f"Station failed internally; the log has it under {reference}."
+                await self._finish(Status.FAILED, error=("errored", message, reference))
+
+    async def _conclude_done(self, result: Finish | Pause) -> None:
+        if isinstance(result, Finish):
+            await self._finish(Status.SUCCEEDED, result=result)
+            return
+        details = {"calls": [_doubtful(call) for call in result.calls]}
+        moved = await self._unit(
+            lambda: transitions.wait(
+                self.run_id,
+                self._assignment.fence,
+                reason=result.reason,
+                details=details,
+                expires=_WAIT_FOR_A_PERSON,
+            )
+        )
+        await self._announce(moved, Status.WAITING)
+
+    async def _conclude_stopped(self) -> None:
+        match self._stopped:
+            case "cancelled":
+                await self._finish(Status.CANCELLED)
+            case "drained":
+                fence = self._assignment.fence
+                moved = await self._unit(
+                    lambda: transitions.hand_back(self.run_id, fence, reason="drained")
+                )
+                await self._announce(moved, Status.QUEUED)
+            case _:
+                raise LeaseLost
+
+    async def _finish(
+        self,
+        target: Status,
+        *,
+        result: Finish | None = None,
+        error: tuple[str, str, str] = ("", "", ""),
+    ) -> None:
+        work = self._assignment
+        before: Sequence[Entry] = (result.last,) if result else ()
+        moved = await self._unit(
+            lambda: transitions.finish(
+                work.run_id,
+                work.fence,
+                target,
+                before=before,
+                spent=result.spent if result else None,
+                output=journal.storable(result.output) if result else "",
+                output_data=result.output_data if result else None,
+                error=(error[0], journal.storable(error[1]), error[2]),
+            )
+        )
+        if result and moved:
+            _count(work.environment, result.last, result.spent)
+        await self._announce(moved, target)
+
+    async def _unit(self, change: Callable[[], Moved | None]) -> Moved | None:
+        return await self._services.units.run(change)
+
+    async def _announce(self, moved: Moved | None, target: Status) -> None:
+        """Tell the world; where the change was refused because of a cancellation, cancel."""
+        work = self._assignment
+        if moved is None:
+            if target is Status.CANCELLED:
+                raise LeaseLost
+            moved = await self._unit(
+                lambda: transitions.finish(work.run_id, work.fence, Status.CANCELLED)
+            )
+            target = Status.CANCELLED
+            if moved is None:
+                raise LeaseLost
+        self._services.publisher.event(work.run_id, moved.event)
+        seconds = (moved.event.at - work.claimed.at).total_seconds()
+        metrics.left(work.environment, target, seconds)
+        self._log.info("run_left", status=target.value)
+
+
+class _Journal:
+    """The :class:`runs.loop.Journal` of one execution."""
+
+    def __init__(self, work: Assignment, services: Services, deadline: float) -> None:
+        self._work, self._services = work, services
+        self.run_id = work.run_id
+        self.history: Sequence[Event] = work.history
+        self.deadline = deadline
+
+    async def append(self, *entries: Entry, spent: Spent | None = None) -> None:
+        work = self._work
+        events = await self._services.units.run(
+            lambda: journal.append(work.run_id, work.fence, entries, spent)
+        )
+        for event in events:
+            self._services.publisher.event(work.run_id, event)
+        if spent is not None:
+            _count(work.environment, entries[0], spent)
+
+    def check_lease(self) -> None:
+        self._services.leases.check(self._work.run_id, self._work.fence)
+
+    def delta(self, step: int, text: str) -> None:
+        self._services.publisher.delta(self._work.run_id, step, text)
+
+
+def _count(environment: str, answer: Entry, spent: Spent) -> None:
+    if answer.kind is Kind.MODEL_ANSWERED:
+        metrics.answered(
+            environment,
+            answer.payload["model"],
+            input_tokens=spent.input_tokens,
+            output_tokens=spent.output_tokens,
+            cost_usd=spent.cost_usd,
+        )
+
+
+def _doubtful(call: OpenCall) -> dict[str, object]:
+    return {
+        "call_id": call.call.id,
+        "tool": call.call.name,
+        "arguments": call.call.arguments,
+        "step": call.step,
+        "index": call.index,
+    }

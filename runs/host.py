@@ -1,0 +1,197 @@
+"""The worker process: one event loop on a thread of its own carries all of its runs.
+
+Celery's threads only wait: each calls :meth:`Host.serve`, which keeps claiming runs until nothing
+is eligible. So Celery's concurrency is the number of slots, a full worker leaves bells for others,
+and five hundred waiting runs cost five hundred coroutines.
+"""
+
+import asyncio
+import os
+import platform
+import secrets
+import threading
+import time
+
+import structlog
+
+from runs import queue
+from runs.assignment import Assignment, take
+from runs.bell import ring
+from runs.bus import CancelListener, Publisher
+from runs.catalog import Catalog
+from runs.database import Units
+from runs.execution import Execution, Stop
+from runs.leases import Leases, WorkerReport
+from runs.llm import LiteLlmClient
+from runs.ports import ModelClient
+from station.config import Config
+from station.observe.metrics import ERRORS
+from toolservers.definition import ToolSessions
+from toolservers.logs import StderrLog
+from toolservers.pool import SessionPool
+
+_log = structlog.get_logger(__name__)
+_AFTER_CANCEL = 6.0
+_TO_CLOSE = 4.0
+
+
+class Host:
+    """Carries up to ``execution_queue.workers`` runs at once until it is drained."""
+
+    units: Units
+    leases: Leases
+    publisher: Publisher
+    sessions: ToolSessions
+    catalog: Catalog
+    model: ModelClient
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._slots = config.execution_queue.workers
+        self._running: dict[int, Execution] = {}
+        self._draining = False
+        self._drained = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runs", daemon=True)
+
+    # --- from other threads -----------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the loop, the heartbeat and the listener; runs are claimed when bells ring."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout=30)
+        self.leases.start()
+        _log.info("worker_started", worker=self.name, slots=self._slots)
+
+    def serve(self) -> None:
+        """Claim and carry runs until none is eligible; blocks. One call occupies one slot."""
+        if not self._draining:
+            asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result()
+
+    def drain(self) -> None:
+        """Take no more runs, let steps finish for the grace period, hand the rest back.
+
+        Returns at once; :meth:`wait_drained` tells when it is done.
+        """
+        if not self._draining:
+            self._draining = True
+            asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
+
+    def wait_drained(self, timeout: float) -> bool:
+        """Whether every run was let go of within ``timeout`` seconds."""
+        return self._drained.wait(timeout)
+
+    def states(self) -> list[tuple[int, str, bool]]:
+        """(environment id, tool server, up) as this process last saw it."""
+        return [(s.environment_id, s.name, s.up) for s in self.sessions.states()]
+
+    # --- on the loop ------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        config = self._config
+        queue_settings, mcp, ai = config.execution_queue, config.mcp, config.ai
+        self.units = Units(threads=max(2, min(8, config.database.max_connections - 2)))
+        self.publisher = Publisher()
+        self._stderr = StderrLog(config.redis.url.get_secret_value())
+        self.sessions = SessionPool(
+            size=mcp.connection_pool_size,
+            max_retries=mcp.max_retries,
+            output_limit=mcp.output_limit,
+            passed_environment=mcp.stdio_environment,
+            allowed_commands=mcp.stdio_commands,
+            on_stderr=self._stderr.write,
+        )
+        self.catalog = Catalog(self.sessions, self.units)
+        self.model = LiteLlmClient(
+            provider=ai.provider,
+            api_key=ai.api_key.get_secret_value() if ai.api_key else None,
+            base_url=ai.base_url,
+            request_timeout=ai.request_timeout,
+            max_retries=ai.max_retries,
+        )
+        self._cancellations = CancelListener(lambda run_id: self._stop(run_id, "cancelled"))
+        self.leases = Leases(
+            url=config.database.url.get_secret_value(),
+            lease=queue_settings.lease,
+            heartbeat=queue_settings.heartbeat,
+            report=self._report,
+            on_lost=lambda run_id: self._stop_soon(run_id, "lost"),
+            on_cancel=lambda run_id: self._stop_soon(run_id, "cancelled"),
+        )
+
+    async def _serve(self) -> None:
+        while not self._draining:
+            claimed = time.monotonic()
+            try:
+                assignment = await self.units.run(lambda: take(self.name))
+            except Exception:  # noqa: BLE001 - a slot must survive whatever a claim meets
+                ERRORS.labels("worker").inc()
+                _log.exception("claim_failed")
+                return
+            if assignment is None:
+                return
+            await self._carry(assignment, claimed)
+
+    async def _carry(self, assignment: Assignment, claimed: float) -> None:
+        execution = Execution(assignment, self)
+        self._running[assignment.run_id] = execution
+        self.leases.add(assignment.run_id, assignment.fence, claimed)
+        try:
+            if self._draining:
+                execution.stop("drained")
+            await execution.run()
+        except Exception:  # noqa: BLE001 - one run must not take the slot with it
+            # The lease runs out by itself and the keeper gives the run to another worker.
+            ERRORS.labels("worker").inc()
+            _log.exception("run_abandoned", run_id=assignment.run_id)
+        finally:
+            self.leases.drop(assignment.run_id, assignment.fence)
+            if self._running.get(assignment.run_id) is execution:
+                del self._running[assignment.run_id]
+
+    def _stop(self, run_id: int, reason: Stop) -> None:
+        if (execution := self._running.get(run_id)) is not None:
+            execution.stop(reason)
+
+    def _stop_soon(self, run_id: int, reason: Stop) -> None:
+        self._loop.call_soon_threadsafe(self._stop, run_id, reason)
+
+    def _report(self) -> WorkerReport:
+        return WorkerReport(
+            name=self.name,
+            host=platform.node(),
+            pid=os.getpid(),
+            slots=self._slots,
+            busy=len(self._running),
+            draining=self._draining,
+        )
+
+    async def _drain(self) -> None:
+        _log.info("worker_draining", worker=self.name, running=len(self._running))
+        await self._until_idle(self._config.execution_queue.shutdown_grace)
+        handed_back = len(self._running)
+        for execution in list(self._running.values()):
+            execution.stop("drained")
+        await self._until_idle(_AFTER_CANCEL)
+        try:
+            async with asyncio.timeout(_TO_CLOSE):
+                if handed_back:
+                    await asyncio.to_thread(ring, handed_back)
+                await self.units.run(lambda: queue.forget_worker(self.name), patience=1)
+                await self._cancellations.close()
+                await self.sessions.close()
+                await self.model.close()
+                await self._stderr.close()
+                await self.publisher.close()
+        except Exception:  # noqa: BLE001 - the process ends either way
+            _log.exception("worker_closing_failed")
+        self.leases.stop()
+        self.units.close()
+        _log.info("worker_drained", worker=self.name, left_behind=len(self._running))
+        self._drained.set()
+
+    async def _until_idle(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while self._running and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)

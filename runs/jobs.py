@@ -1,0 +1,77 @@
+"""The keeper's jobs of runs: free what fell silent, ring for what nobody heard, expire, forget."""
+
+from datetime import timedelta
+
+import structlog
+from django.db import connection, transaction
+from django.utils import timezone
+
+from runs import bus, queue, transitions
+from runs.bell import ring
+from runs.models import Submission, Worker
+from runs.transitions import Moved
+from station.config import current
+from station.core import jobs
+
+_log = structlog.get_logger(__name__)
+_UNHEARD_AFTER = 2.0
+_MOST_BELLS = 1000
+_WORKER_GONE = timedelta(minutes=10)
+_KEYS_KEPT = timedelta(hours=24)
+
+
+def register() -> None:
+    """Hand the jobs to the keeper."""
+    tick = current().execution_queue.keeper_tick
+    jobs.register("free expired leases", every=tick, run=free_expired_leases)
+    jobs.register("ring for unheard runs", every=tick, run=ring_for_unheard)
+    jobs.register("expire waiting runs", every=tick, run=expire_idle)
+    jobs.register("forget old submissions", every=3600, run=forget_submissions)
+    jobs.register("forget gone workers", every=300, run=forget_workers)
+
+
+def free_expired_leases() -> None:
+    """Give runs whose worker fell silent back to the queue, or end them."""
+    most = current().execution_queue.max_attempts
+    message = f"{most} workers in a row died while they carried this run, without finishing a step."
+    released = transitions.release_expired(most)
+    for moved in (*released, *transitions.fail_expired(most, message)):
+        _log.warning("lease_expired", run_id=moved.run_id, fence=moved.fence)
+        _announce([moved])
+    _announce(transitions.cancel_expired())
+    if released:
+        ring(len(released))
+
+
+def ring_for_unheard() -> None:
+    """Ring for eligible runs nobody came for: at most once per free slot, by one keeper only."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('station ring for unheard'))")
+        if not cursor.fetchone()[0]:
+            return
+        alive = 3 * current().execution_queue.heartbeat
+        free = min(queue.free_slots(within=alive), _MOST_BELLS)
+        late = queue.unheard(older_than=_UNHEARD_AFTER, at_most=free) if free else 0
+        if late:
+            _log.info("ringing_again", runs=late, free_slots=free)
+            ring(late)
+
+
+def expire_idle() -> None:
+    """End queued and waiting runs whose time is over."""
+    _announce(transitions.expire_idle())
+
+
+def forget_submissions() -> None:
+    """Drop Idempotency-Keys after 24 hours."""
+    Submission.objects.filter(created_at__lt=timezone.now() - _KEYS_KEPT).delete()
+
+
+def forget_workers() -> None:
+    """Drop workers that have long been silent."""
+    Worker.objects.filter(seen_at__lt=timezone.now() - _WORKER_GONE).delete()
+
+
+def _announce(moved: list[Moved]) -> None:
+    if moved:
+        bus.announce({each.run_id: each.event for each in moved})

@@ -1,0 +1,393 @@
+"""The model client: litellm, with our retries, bounds and errors around it.
+
+litellm costs seconds and some 170 MB to import, so it is imported on first use and by nobody else;
+a worker calls :func:`load` before it takes work. What is done with care, and why (measured with
+litellm 1.106, five tools, CPU per call; see the test of this module for the behaviour):
+
+- Requests enter at ``litellm.completion(acompletion=True)``, the coroutine that ``acompletion``
+  itself runs, with litellm's own logging object: ``acompletion`` adds a hop through asyncio's
+  default executor, prices every answer, and queues logging callbacks (4.9 ms against 3.2 ms).
+- A stream of the OpenAI protocol is read from its response as it arrives: litellm's stream wrapper
+  takes over a millisecond a chunk, ours some hundredths. Other protocols go through the wrapper.
+"""
+
+import asyncio
+import functools
+import inspect
+import logging
+import os
+import random
+import sys
+import time
+import types
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import httpx
+
+from runs.llm_answer import Assembly, stream_events
+from runs.llm_errors import scrub, translate
+from runs.llm_request import arguments
+from runs.llm_transport import http_client
+from runs.ports import (
+    ModelAnswer,
+    ModelAuth,
+    ModelBadRequest,
+    ModelDeadline,
+    ModelFailure,
+    ModelMalformed,
+    ModelRequest,
+    UnknownProvider,
+    Usage,
+)
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 30.0
+_CONNECTIONS = "10000"
+# Providers whose requests go through a client of ours, so that every body is bounded.
+_OPENAI = "openai"
+_HANDLED = frozenset({"anthropic", "gemini"})
+
+
+@functools.cache
+def load() -> types.ModuleType:
+    """Import litellm (seconds of CPU) and switch off all it does beside asking models."""
+    # Without this, importing it fetches its price list from the network.
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    # Without this, it reads a .env file of the working folder into our environment.
+    os.environ["LITELLM_MODE"] = "PRODUCTION"
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", _CONNECTIONS)
+    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", _CONNECTIONS)
+    import litellm  # noqa: PLC0415 - lazily, see the module's docstring
+
+    litellm.telemetry = False
+    litellm.suppress_debug_info = True
+    litellm.drop_params = False
+    litellm.num_retries = 0
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.CRITICAL)
+    # The first request imports half as much again: prepare one, and drop it unsent.
+    import runs.llm_openai  # noqa: F401, PLC0415
+
+    tool = {"type": "function", "function": {"name": "none", "parameters": {}}}
+    _prepared({"model": "openai/none", "messages": [], "tools": [tool], "api_key": "none"}).close()
+    return litellm
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """One model at one provider; ``ours``: the configured one, whose key and address we have."""
+
+    provider: str
+    model: str
+    ours: bool
+
+    def __str__(self) -> str:
+        return f"{self.provider}/{self.model}"
+
+
+class _CallbackFailed(Exception):
+    """Carries what ``on_delta`` raised past the translation of the provider's errors."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class LiteLlmClient:
+    """Asks models at one configured provider, and at others that a model's prefix names.
+
+    One for a process: it holds the HTTP connections. It belongs to the event loop of its first
+    ``ask``. The key and address given here are used for the configured provider only; for a model
+    of another provider litellm looks for that provider's usual environment variable.
+    """
+
+    def __init__(
+        self,
+        *,
+        provider: str,
+        api_key: str = "",
+        base_url: str = "",
+        request_timeout: float = 120.0,
+        max_retries: int = 3,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),  # noqa: S311
+    ) -> None:
+        """Configure; nothing is imported or connected yet.
+
+        Args:
+            provider: litellm's name of it: openai, anthropic, gemini, ...
+            base_url: instead of the provider's own address; for OpenAI's protocol up to ``/v1``.
+            request_timeout: the longest silence while connecting or answering, seconds.
+            max_retries: further tries of one model after a failure that may pass.
+            jitter: a wait between 0 and its argument, for spreading retries.
+        """
+        self._provider = provider
+        self._api_key = api_key
+        self._base_url = base_url
+        self._request_timeout = request_timeout
+        self._max_retries = max_retries
+        self._clock = clock
+        self._sleep = sleep
+        self._jitter = jitter
+        self._http: Any = None
+        self._clients: dict[str, Any] = {}
+        self._schema_supported: dict[_Target, bool] = {}
+        self._priced: dict[_Target, bool] = {}
+
+    async def ask(
+        self,
+        request: ModelRequest,
+        *,
+        on_delta: Callable[[str], None] | None = None,
+        on_retry: Callable[[ModelFailure, float], None] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> ModelAnswer:
+        """See :meth:`runs.ports.ModelClient.ask`."""
+        if not load.cache_info().currsize:
+            await asyncio.to_thread(load)
+        targets = [self._target(name) for name in (request.model, *request.fallback_models)]
+        failures: list[ModelFailure] = []
+        attempts = 0
+        for target in targets:
+            if failures and on_retry:
+                on_retry(failures[-1], 0.0)
+            for retry in range(self._max_retries + 1):
+                if self._clock() >= request.deadline:
+                    raise failures[0] if failures else ModelDeadline()
+                if before_send:
+                    before_send()
+                attempts += 1
+                outcome = await self._attempt(target, request, on_delta, attempts)
+                if isinstance(outcome, ModelAnswer):
+                    return outcome
+                failure = outcome
+                if isinstance(failure, ModelDeadline | ModelBadRequest):
+                    raise failure
+                if failure.permanent or retry == self._max_retries:
+                    break
+                wait = self._wait(retry, failure.retry_after)
+                if self._clock() + wait >= request.deadline:
+                    break  # another model may still answer in time
+                if on_retry:
+                    on_retry(failure, wait)
+                await self._sleep(wait)
+            failures.append(failure)
+        # A failure that may pass says more about when to come back than one that will not.
+        raise next((f for f in failures if not f.permanent), failures[0])
+
+    async def close(self) -> None:
+        """Close the connections, litellm's own to other providers included. Ask no more then."""
+        if self._http is not None:
+            await self._http.aclose()
+        if load.cache_info().currsize:
+            await load().close_litellm_async_clients()
+
+    def _wait(self, retry: int, asked: float | None) -> float:
+        """Exponential backoff with full jitter, on top of what the provider asked for."""
+        backoff = self._jitter(min(_FIRST_WAIT * 2.0**retry, _LONGEST_WAIT))
+        return backoff if asked is None else asked + min(backoff, 1.0)
+
+    def _target(self, name: str) -> _Target:
+        """Split a model's name. The prefix counts only if it is a provider litellm knows."""
+        known = {str(getattr(p, "value", p)) for p in load().provider_list}
+        prefix, slash, rest = name.partition("/")
+        if slash and rest and prefix in known:
+            return _Target(provider=prefix, model=rest, ours=prefix == self._provider)
+        if self._provider not in known:
+            raise UnknownProvider(
+                f"{self._provider}: there is no such model provider.",
+                fix="Set STN_AI_PROVIDER to openai, anthropic, gemini or another litellm provider.",
+            )
+        return _Target(provider=self._provider, model=name, ours=True)
+
+    async def _attempt(
+        self,
+        target: _Target,
+        request: ModelRequest,
+        on_delta: Callable[[str], None] | None,
+        attempts: int,
+    ) -> ModelAnswer | ModelFailure:
+        """Send one request. Failures are returned, so that no traceback holds the key."""
+        started = self._clock()
+        assembly = Assembly(on_delta=_guarded(on_delta))
+        try:
+            async with asyncio.timeout(max(request.deadline - started, 0.0)) as limit:
+                await self._exchange(target, request, assembly, stream=on_delta is not None)
+                calls = assembly.finish()
+        except _CallbackFailed as failed:
+            raise failed.error from None
+        except ModelFailure as failure:
+            failure.message = scrub(failure.message, self._api_key)
+            failure.args = (failure.message,)
+            return failure
+        except Exception as error:  # noqa: BLE001 - litellm raises whatever is below it
+            if limit.expired():
+                return ModelDeadline()
+            return self._translated(error, target)
+        return ModelAnswer(
+            content=assembly.text,
+            tool_calls=calls,
+            usage=assembly.usage,
+            cost_usd=self._cost(target, assembly.usage),
+            model=str(target),
+            finish_reason=assembly.finish_reason or "",
+            duration=self._clock() - started,
+            attempts=attempts,
+        )
+
+    def _translated(self, error: Exception, target: _Target) -> ModelFailure:
+        try:
+            # Raises its own class for this provider's way of saying it, or the error itself.
+            load().exception_type(
+                model=target.model,
+                original_exception=error,
+                custom_llm_provider=target.provider,
+            )
+        except Exception as mapped:  # noqa: BLE001 - this is how it answers
+            return translate(mapped, model=str(target), secret="")
+        return translate(error, model=str(target), secret="")
+
+    async def _exchange(
+        self, target: _Target, request: ModelRequest, assembly: Assembly, *, stream: bool
+    ) -> None:
+        """Fill ``assembly`` with the answer to one HTTP request."""
+        client = self._client(target)
+        # A body that no client of ours bounds is read in pieces, whose sum is bounded.
+        stream = stream or client is None
+        options = arguments(request, schema_supported=self._takes_schema(target, request))
+        if stream:
+            options |= {"stream": True, "stream_options": {"include_usage": True}}
+        if client is not None:
+            options["client"] = client
+        if target.ours:
+            options |= {"api_key": self._api_key or None, "base_url": self._base_url or None}
+        response = await self._send(target, options)
+        if not stream:
+            assembly.add(response.model_dump())
+            return
+        body = getattr(getattr(response, "completion_stream", None), "response", None)
+        if target.provider == _OPENAI and body is not None:
+            try:
+                async for event in stream_events(body.aiter_bytes()):
+                    assembly.add(event)
+            finally:
+                await body.aclose()
+            if not assembly.pieces:
+                raise ModelMalformed(f"{target}: the answer is no event stream.")
+        else:
+            try:
+                async for chunk in response:
+                    assembly.add(chunk.model_dump())
+            finally:
+                await response.aclose()
+
+    async def _send(self, target: _Target, options: dict[str, Any]) -> Any:
+        pending = _prepared(
+            options
+            | {
+                "model": str(target),
+                "timeout": self._request_timeout,
+                "max_retries": 0,
+                "caching": False,
+            }
+        )
+        return await pending if inspect.isawaitable(pending) else pending
+
+    def _client(self, target: _Target) -> Any:
+        """The client object litellm shall use for this target; None: one of its own."""
+        if not target.ours or (target.provider != _OPENAI and target.provider not in _HANDLED):
+            return None
+        if not (self._api_key or self._base_url):
+            raise ModelAuth(
+                f"There is no API key for the model provider {target.provider}.",
+                fix="Set STN_AI_API_KEY.",
+            )
+        if target.provider not in self._clients:
+            self._clients[target.provider] = self._new_client(target.provider)
+        return self._clients[target.provider]
+
+    def _new_client(self, provider: str) -> Any:
+        # These come with litellm, so they are imported as late as it is.
+        from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler  # noqa: PLC0415
+
+        from runs.llm_openai import OpenAiClient  # noqa: PLC0415
+
+        if self._http is None:
+            self._http = http_client(
+                AsyncHTTPHandler.create_async_transport() or httpx.AsyncHTTPTransport()
+            )
+        if provider == _OPENAI:
+            return OpenAiClient(
+                # A server at an address of ours may need no key; the client insists on one.
+                api_key=self._api_key or "none",
+                base_url=self._base_url or None,
+                http_client=self._http,
+                max_retries=0,
+                timeout=self._request_timeout,
+            )
+        handler = AsyncHTTPHandler(timeout=self._request_timeout)
+        handler.client = self._http
+        return handler
+
+    def _takes_schema(self, target: _Target, request: ModelRequest) -> bool:
+        if request.output_schema is None:
+            return False
+        if target not in self._schema_supported:
+            self._schema_supported[target] = bool(
+                load().supports_response_schema(
+                    model=target.model, custom_llm_provider=target.provider
+                )
+            )
+        return self._schema_supported[target]
+
+    def _cost(self, target: _Target, usage: Usage) -> Decimal | None:
+        """By litellm's price list; None for a model that is not on it."""
+        litellm = load()
+        if target not in self._priced:
+            self._priced[target] = bool({target.model, str(target)} & litellm.model_cost.keys())
+        if not self._priced[target]:
+            return None
+        try:
+            prompt, completion = litellm.cost_per_token(
+                model=target.model,
+                custom_llm_provider=target.provider,
+                prompt_tokens=usage.input_tokens,
+                completion_tokens=usage.output_tokens,
+                cache_read_input_tokens=usage.cached_tokens,
+            )
+        except Exception:  # noqa: BLE001 - a price that cannot be computed fails no answer
+            return None
+        return Decimal(str(prompt)) + Decimal(str(completion))
+
+
+def _prepared(options: dict[str, Any]) -> Any:
+    """litellm's completion coroutine, not begun; why not acompletion: see the module."""
+    litellm = sys.modules["litellm"]
+    log, options = litellm.utils.function_setup(
+        "acompletion",
+        litellm.utils.Rules(),
+        datetime.now(UTC),
+        **options,
+        litellm_call_id="station",
+    )
+    return litellm.completion(acompletion=True, **options, litellm_logging_obj=log)
+
+
+def _guarded(on_delta: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    if on_delta is None:
+        return None
+
+    def deliver(text: str) -> None:
+        try:
+            on_delta(text)
+        except Exception as error:
+            raise _CallbackFailed(error) from error
+
+    return deliver

@@ -1,0 +1,236 @@
+"""What the agent loop says to the world: a model and a toolbox, as small Protocols.
+
+Pure Python: the loop, its fakes and every adapter share these shapes and nothing else.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, ClassVar, Literal, Protocol
+
+from station.core.errors import Kind, StationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """One call the model asked for."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None
+    """None when what the model wrote was no JSON object."""
+    raw_arguments: str
+    """The text the model wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One message of the conversation. ``tool_call_id`` is set for the role ``tool`` only."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSpec:
+    """A tool as the model sees it. ``name`` matches ``[a-zA-Z0-9_-]{1,64}``."""
+
+    name: str
+    description: str
+    input_schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """A question to a model."""
+
+    model: str
+    """As the agent's author wrote it: ``gpt-4`` or ``anthropic/claude-sonnet-4-5``."""
+    fallback_models: tuple[str, ...] = ()
+    """Asked in this order when the one before could not answer."""
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    parameters: Mapping[str, Any]
+    """Temperature and the like, by their OpenAI names."""
+    output_schema: Mapping[str, Any] | None = None
+    """JSON schema the answer should follow; the model may still not, so check it."""
+    deadline: float
+    """On ``time.monotonic()``'s clock, seconds; attempts, waits and fallbacks all end by then."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """Tokens; ``cached_tokens`` are part of ``input_tokens``."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAnswer:
+    """What a model answered."""
+
+    content: str
+    tool_calls: tuple[ToolCall, ...]
+    usage: Usage
+    cost_usd: Decimal | None
+    """None when the price of the model is not known."""
+    model: str
+    """The one that answered, with its provider: ``openai/gpt-4``."""
+    finish_reason: str
+    duration: float
+    """Seconds of the attempt that succeeded."""
+    attempts: int
+    """HTTP requests sent, over all models asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolOutcome:
+    """What a tool returned: ``text`` is what the model reads."""
+
+    text: str
+    structured: Any | None
+    is_error: bool
+    truncated: bool
+
+
+class ModelClient(Protocol):
+    """Asks models."""
+
+    async def ask(
+        self,
+        request: ModelRequest,
+        *,
+        on_delta: Callable[[str], None] | None = None,
+        on_retry: "Callable[[ModelFailure, float], None] | None" = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> ModelAnswer:
+        """Ask until there is an answer, the tries are used up or the deadline has passed.
+
+        Args:
+            on_delta: gets the answer's text in pieces as it is written.
+            on_retry: told what failed and in how many seconds the next try starts (0: now, with
+                the next model); pieces passed to ``on_delta`` so far are void then.
+            before_send: called right before every HTTP request; what it raises ends the asking
+                and propagates unchanged.
+
+        Raises:
+            ModelFailure: see its subclasses.
+        """
+        ...
+
+
+class Toolbox(Protocol):
+    """The tools one run may use."""
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """The tools, in a stable order."""
+        ...
+
+    def is_repeatable(self, name: str) -> bool:
+        """Whether a call whose fate is unknown may be made again."""
+        ...
+
+    async def call(
+        self, name: str, arguments: dict[str, Any], *, key: str, timeout: float
+    ) -> ToolOutcome:
+        """Call a tool. ``key`` names this call across repetitions; ``timeout`` is in seconds."""
+        ...
+
+
+class ModelFailure(StationError):
+    """The model could not be asked, or did not answer."""
+
+    code = "model_failed"
+    kind = Kind.UNAVAILABLE
+    permanent: bool = False
+    """True when asking the same again is pointless."""
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        fix: str = "",
+        retry_after: float | None = None,
+        permanent: bool | None = None,
+    ) -> None:
+        """``retry_after``: seconds the provider asked for; ``permanent``: if not the class's."""
+        super().__init__(message, fix=fix)
+        self.retry_after = retry_after
+        if permanent is not None:
+            self.permanent = permanent
+
+    def details(self) -> dict[str, Any]:
+        wait = {} if self.retry_after is None else {"retry_after": self.retry_after}
+        return {"permanent": self.permanent, **wait}
+
+
+class _Permanent(ModelFailure):
+    """The model will not answer this."""
+
+    code: ClassVar[str] = "model_failed"
+    kind = Kind.FAILED
+    permanent = True
+
+
+class ModelAuth(_Permanent):
+    """The model provider refused the API key."""
+
+    code = "model_auth"
+
+
+class ModelNotFound(_Permanent):
+    """The model provider does not know this model."""
+
+    code = "model_not_found"
+
+
+class ModelBadRequest(_Permanent):
+    """The model provider refused the request."""
+
+    code = "model_bad_request"
+
+
+class ContextTooLong(_Permanent):
+    """The conversation is longer than the model can read."""
+
+    code = "context_too_long"
+
+
+class ContentRefused(_Permanent):
+    """The model or its provider refused to answer because of the content."""
+
+    code = "content_refused"
+
+
+class UnknownProvider(_Permanent):
+    """There is no such model provider."""
+
+    code = "unknown_provider"
+
+
+class ModelRateLimited(ModelFailure):
+    """The model provider is limiting our requests."""
+
+    code = "model_rate_limited"
+
+
+class ModelUnavailable(ModelFailure):
+    """The model provider cannot be reached, or failed."""
+
+    code = "model_unavailable"
+
+
+class ModelMalformed(ModelFailure):
+    """The model provider sent an answer that cannot be read."""
+
+    code = "model_malformed"
+
+
+class ModelDeadline(ModelFailure):
+    """The time for this request ran out before the model had answered."""
+
+    code = "model_deadline"

@@ -1,0 +1,205 @@
+"""Use cases of runs: submit, look up, cancel. Every door calls these."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from django.db import IntegrityError, models, transaction
+from django.utils import timezone
+
+from agents.errors import AgentDisabled
+from agents.models import Agent
+from runs import bus, journal, transitions
+from runs.bell import ring_after_commit
+from runs.entries import Entry, Kind
+from runs.errors import IdempotencyKeyReused, RunFinished, RunNotFound
+from runs.models import Run, RunEvent, Submission
+from station.config import current
+from station.core.errors import InputTooLarge, InvalidInput
+from station.core.principal import Principal, Role
+
+_LARGEST_INPUT = 1024 * 1024
+_LONGEST_TIMEOUT = 7 * 24 * 3600.0
+_PRIORITIES = range(-100, 101)
+_KEY_LENGTH = range(1, 256)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a run is to do. ``timeout`` and ``queue_timeout`` are seconds."""
+
+    input: str
+    data: Mapping[str, Any]
+    priority: int = 0
+    timeout: float | None = None
+    queue_timeout: float | None = None
+
+    def check(self) -> None:
+        """Raise :class:`InvalidInput` naming the first field that cannot work."""
+        if not self.input.strip() and not self.data:
+            raise InvalidInput("input", "is empty", fix="Say what the agent is to do.")
+        for field, size in (
+            ("input", len(self.input.encode(errors="replace"))),
+            ("data", len(json.dumps(self.data))),
+        ):
+            if size > _LARGEST_INPUT:
+                raise InputTooLarge(
+                    field,
+                    f"has {size} bytes; at most {_LARGEST_INPUT} are accepted",
+                    fix="Put the material where a tool can read it, and pass a reference.",
+                )
+        if self.priority not in _PRIORITIES:
+            raise InvalidInput("priority", f"{self.priority} is not within -100 to 100")
+        for field, seconds in (("timeout", self.timeout), ("queue_timeout", self.queue_timeout)):
+            if seconds is not None and not 0 < seconds <= _LONGEST_TIMEOUT:
+                raise InvalidInput(field, "must be more than 0 s and at most 7 days")
+
+    def digest(self, agent_id: int) -> str:
+        """The request's fingerprint, for telling a repetition from a different request."""
+        parts = [
+            agent_id, self.input, self.data, self.priority, self.timeout, self.queue_timeout
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def submit(
+    principal: Principal,
+    agent: Agent,
+    request: Request,
+    *,
+    idempotency_key: str | None = None,
+    request_id: str = "",
+) -> Run:
+    """Store a queued run, and ring after the commit. For operators of the agent's environment.
+
+    With an ``idempotency_key`` the same request by the same principal is stored once within 24
+    hours; repetitions get the run of the first.
+
+    Raises:
+        AgentDisabled: the agent accepts no runs.
+        InvalidInput: a field of the request cannot work.
+        IdempotencyKeyReused: the key stands for a different request.
+    """
+    principal.require(Role.OPERATOR, agent.environment_id)
+    request.check()
+    if not agent.enabled or agent.current_version is None:
+        raise AgentDisabled(
+            f"Agent {agent.name!r} is disabled and accepts no runs.",
+            fix="Enable it first: `station agent enable`.",
+        )
+    if idempotency_key is None:
+        with transaction.atomic():
+            return _store(principal, agent, request, request_id)
+    if len(idempotency_key) not in _KEY_LENGTH or "\0" in idempotency_key:
+        raise InvalidInput("Idempotency-Key", "must have 1 to 255 characters")
+    return _submit_once(principal, agent, request, idempotency_key, request_id)
+
+
+def visible(principal: Principal) -> models.QuerySet[Run]:
+    """Runs of the environments the principal is a member of, newest first."""
+    rows = Run.objects.select_related("agent", "environment", "version")
+    return rows if principal.platform_admin else rows.filter(environment_id__in=principal.roles)
+
+
+def get(principal: Principal, run_id: int | str) -> Run:
+    """The run with that id. Raises :class:`RunNotFound`."""
+    text = str(run_id)
+    run = None
+    if text.isdecimal() and len(text) < 19:
+        run = visible(principal).filter(pk=int(text)).first()
+    if run is None:
+        raise RunNotFound(
+            f"There is no run {text!r} that you may see.", fix="`station run list` shows them."
+        )
+    return run
+
+
+def events(principal: Principal, run_id: int | str) -> models.QuerySet[RunEvent]:
+    """The journal of a visible run, in order. Raises :class:`RunNotFound`."""
+    return RunEvent.objects.filter(run_id=get(principal, run_id).pk).order_by("seq")
+
+
+def cancel(principal: Principal, run: Run) -> Run:
+    """End a run. Queued and waiting ones end now; a running one is told to stop.
+
+    Asking again while it is stopping is no error. For operators of the run's environment.
+
+    Raises:
+        RunFinished: it has ended already.
+    """
+    principal.require(Role.OPERATOR, run.environment_id)
+    for _ in range(3):  # it may be claimed, or handed back, between the two statements
+        moved = transitions.cancel_idle(run.pk, principal.label)
+        moved = moved or transitions.request_cancel(run.pk, principal.label)
+        run = get(principal, run.pk)
+        if moved is not None:
+            news = {run.pk: moved.event}
+            transaction.on_commit(partial(bus.announce, news, cancelled=True), robust=True)
+            return run
+        if run.is_terminal:
+            raise RunFinished(f"Run {run.pk} has ended already: {run.status}.")
+        if run.cancel_requested_at is not None:
+            return run
+    return run
+
+
+def _submit_once(
+    principal: Principal, agent: Agent, request: Request, key: str, request_id: str
+) -> Run:
+    digest = request.digest(agent.pk)
+    owner = f"{principal.kind}:{principal.id}"
+    with transaction.atomic():
+        since = timezone.now() - timedelta(hours=24)
+        mine = Submission.objects.filter(
+            environment_id=agent.environment_id, principal=owner, key=key
+        )
+        mine.filter(created_at__lt=since).delete()
+        try:
+            with transaction.atomic():
+                submission = Submission.objects.create(
+                    environment_id=agent.environment_id, principal=owner, key=key, digest=digest
+                )
+        except IntegrityError:
+            earlier = mine.get()
+            if earlier.digest != digest or earlier.run_id is None:
+                raise IdempotencyKeyReused(
+                    "Idempotency-Key",
+                    f"{key!r} was used for a different request",
+                    fix="Use a new key for a new request.",
+                ) from None
+            return visible(principal).get(pk=earlier.run_id)
+        run = _store(principal, agent, request, request_id)
+        Submission.objects.filter(pk=submission.pk).update(run=run)
+    return run
+
+
+def _store(principal: Principal, agent: Agent, request: Request, request_id: str) -> Run:
+    version = agent.current_version
+    assert version is not None
+    run = Run(
+        environment=agent.environment,
+        agent=agent,
+        version=version,
+        input=journal.storable(request.input),
+        data=json.loads(journal.dump(request.data)),
+        priority=request.priority,
+        timeout=request.timeout or version.timeout or current().execution_queue.timeout,
+        submitted_by=principal.label[:200],
+        submitter_kind=principal.kind,
+        submitter_id=principal.id,
+        request_id=request_id[:64],
+        last_seq=1,
+    )
+    if request.queue_timeout is not None:
+        run.queue_deadline = timezone.now() + timedelta(seconds=request.queue_timeout)
+    run.save(force_insert=True)
+    entry = Entry(kind=Kind.SUBMITTED, payload={"by": principal.label, "door": principal.kind})
+    RunEvent.objects.create(
+        id=entry.id, run=run, seq=1, kind=entry.kind.value, payload=dict(entry.payload)
+    )
+    ring_after_commit()
+    return run

@@ -1,0 +1,309 @@
+"""The one writer of a run's status: compare-and-swap and journal entry in one statement.
+
+Every function here is one atomic statement; each returns what changed or ``None`` when the run was
+not (or no longer) in the state it needs. The database clock decides about leases.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from runs.entries import Entry, Event, Kind, Spent
+from runs.journal import dump
+from runs.states import TRANSITIONS, Status
+
+_RAN = (
+    "running_ms = r.running_ms + extract(epoch FROM "
+    "least(clock_timestamp(), r.lease_expires_at) - r.claimed_at) * 1000"
+)
+_LIVE = "r.fence = %(fence)s AND r.lease_expires_at > clock_timestamp()"
+_IDLE = "worker = '', lease_expires_at = NULL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A run that changed its status, and the journal entry that says so."""
+
+    run_id: int
+    fence: int
+    event: Event
+
+
+def claim(worker: str, lease: float, pick: str, parameters: Mapping[str, Any]) -> Moved | None:
+    """queued -> running for the run the SQL expression ``pick`` selects and locks, if any."""
+    entry = Entry(kind=Kind.CLAIMED, payload={"worker": worker})
+    moved = _move(
+        Status.QUEUED,
+        Status.RUNNING,
+        [entry],
+        where=f"r.id = ({pick})",
+        sets=(
+            "worker = %(worker)s, fence = r.fence + 1, claimed_at = clock_timestamp(), "
+            "started_at = coalesce(r.started_at, clock_timestamp()), wait_reason = '', "
+            "lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)"
+        ),
+        parameters={"worker": worker, "lease": lease, **parameters},
+    )
+    return moved[0] if moved else None
+
+
+def finish(
+    run_id: int,
+    fence: int,
+    target: Status,
+    *,
+    before: Sequence[Entry] = (),
+    spent: Spent | None = None,
+    output: str = "",
+    output_data: Any = None,
+    error: tuple[str, str, str] = ("", "", ""),
+) -> Moved | None:
+    """running -> a terminal status, by the owner, together with its last entries and spending.
+
+    ``error`` is (code, message, reference). ``None`` when the lease is lost, or when a
+    cancellation was asked for and ``target`` is another ending.
+    """
+    code, message, reference = error
+    spent = spent or Spent()
+    last = Entry(
+        kind=Kind.FINISHED,
+        payload={
+            "status": target.value,
+            **(
+                {"error": {"code": code, "message": message, "reference": reference}}
+                if code
+                else {}
+            ),
+        },
+    )
+    uncancelled = "" if target is Status.CANCELLED else " AND r.cancel_requested_at IS NULL"
+    moved = _move(
+        Status.RUNNING,
+        target,
+        [*before, last],
+        where=f"r.id = %(run)s AND {_LIVE}{uncancelled}",
+        sets=f"{_ENDED}, {_RAN}, {_OUTCOME}",
+        parameters={
+            "run": run_id,
+            "fence": fence,
+            "output": output,
+            "output_data": None if output_data is None else dump(output_data),
+            "code": code,
+            "message": message,
+            "reference": reference,
+            "steps": spent.steps,
+            "input": spent.input_tokens,
+            "output_tokens": spent.output_tokens,
+            "cost": spent.cost_usd,
+        },
+    )
+    return moved[0] if moved else None
+
+
+_ENDED = f"finished_at = clock_timestamp(), {_IDLE}"
+_OUTCOME = (
+    "output = %(output)s, output_data = %(output_data)s::jsonb, error_code = %(code)s, "
+    "error_message = %(message)s, error_reference = %(reference)s, "
+    "steps = r.steps + %(steps)s, input_tokens = r.input_tokens + %(input)s, "
+    "output_tokens = r.output_tokens + %(output_tokens)s, cost_usd = r.cost_usd + %(cost)s"
+)
+
+
+def wait(
+    run_id: int, fence: int, *, reason: str, details: Mapping[str, Any], expires: float
+) -> Moved | None:
+    """running -> waiting, by the owner, for at most ``expires`` seconds."""
+    moved = _move(
+        Status.RUNNING,
+        Status.WAITING,
+        [Entry(kind=Kind.WAITING, payload={"reason": reason, **details})],
+        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL",
+        sets=(
+            f"{_IDLE}, {_RAN}, wait_reason = %(reason)s, "
+            "wait_expires_at = clock_timestamp() + make_interval(secs => %(expires)s)"
+        ),
+        parameters={"run": run_id, "fence": fence, "reason": reason, "expires": expires},
+    )
+    return moved[0] if moved else None
+
+
+def hand_back(run_id: int, fence: int, *, reason: str, delay: float = 0.0) -> Moved | None:
+    """running -> queued, by the owner that cannot go on; the run keeps its place by age."""
+    moved = _move(
+        Status.RUNNING,
+        Status.QUEUED,
+        [Entry(kind=Kind.RELEASED, payload={"reason": reason})],
+        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL",
+        sets=(
+            f"{_IDLE}, {_RAN}, available_at = clock_timestamp() + make_interval(secs => %(delay)s)"
+        ),
+        parameters={"run": run_id, "fence": fence, "delay": delay},
+    )
+    return moved[0] if moved else None
+
+
+_EXPIRED = (
+    "r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE status = 'running' "
+    "AND lease_expires_at < clock_timestamp() ORDER BY lease_expires_at LIMIT 100 "
+    "FOR NO KEY UPDATE SKIP LOCKED)) AND r.lease_expires_at < clock_timestamp() AND "
+)
+
+
+def release_expired(max_attempts: int) -> list[Moved]:
+    """running -> queued for runs whose owner fell silent; at most 100 a call."""
+    return _move(
+        Status.RUNNING,
+        Status.QUEUED,
+        [Entry(kind=Kind.RELEASED, payload={"reason": "lease_expired"})],
+        where=f"{_EXPIRED} r.cancel_requested_at IS NULL AND r.crashes + 1 < %(most)s",
+        sets=f"{_IDLE}, {_RAN}, crashes = r.crashes + 1",
+        parameters={"most": max_attempts},
+    )
+
+
+def fail_expired(max_attempts: int, message: str) -> list[Moved]:
+    """running -> failed for runs whose workers died ``max_attempts`` times without a step."""
+    error = {"code": "worker_crashed", "message": message, "reference": ""}
+    return _move(
+        Status.RUNNING,
+        Status.FAILED,
+        [Entry(kind=Kind.FINISHED, payload={"status": "failed", "error": error})],
+        where=f"{_EXPIRED} r.cancel_requested_at IS NULL AND r.crashes + 1 >= %(most)s",
+        sets=(
+            f"{_ENDED}, {_RAN}, crashes = r.crashes + 1, error_code = 'worker_crashed', "
+            "error_message = %(message)s"
+        ),
+        parameters={"most": max_attempts, "message": message},
+    )
+
+
+def cancel_expired() -> list[Moved]:
+    """running -> cancelled for runs whose owner fell silent before it saw the cancellation."""
+    return _move(
+        Status.RUNNING,
+        Status.CANCELLED,
+        [Entry(kind=Kind.FINISHED, payload={"status": "cancelled"})],
+        where=f"{_EXPIRED} r.cancel_requested_at IS NOT NULL",
+        sets=f"{_ENDED}, {_RAN}",
+        parameters={},
+    )
+
+
+def cancel_idle(run_id: int, by: str) -> Moved | None:
+    """queued or waiting -> cancelled, by a person."""
+    for source in (Status.QUEUED, Status.WAITING):
+        moved = _move(
+            source,
+            Status.CANCELLED,
+            [Entry(kind=Kind.FINISHED, payload={"status": "cancelled", "by": by})],
+            where="r.id = %(run)s",
+            sets="finished_at = clock_timestamp(), cancel_requested_at = clock_timestamp()",
+            parameters={"run": run_id},
+        )
+        if moved:
+            return moved[0]
+    return None
+
+
+def request_cancel(run_id: int, by: str) -> Moved | None:
+    """Flag a running run for cancellation; its owner ends it. Not a change of status."""
+    moved = _move(
+        Status.RUNNING,
+        None,
+        [Entry(kind=Kind.CANCEL_REQUESTED, payload={"by": by})],
+        where="r.id = %(run)s AND r.cancel_requested_at IS NULL",
+        sets="cancel_requested_at = clock_timestamp()",
+        parameters={"run": run_id},
+    )
+    return moved[0] if moved else None
+
+
+def resume(run_id: int, *, decision: Mapping[str, Any]) -> Moved | None:
+    """waiting -> queued after a person decided; the run keeps its place by age."""
+    moved = _move(
+        Status.WAITING,
+        Status.QUEUED,
+        [Entry(kind=Kind.DECIDED, payload=decision)],
+        where="r.id = %(run)s",
+        sets="wait_reason = '', wait_expires_at = NULL, available_at = clock_timestamp()",
+        parameters={"run": run_id},
+    )
+    return moved[0] if moved else None
+
+
+def expire_idle() -> list[Moved]:
+    """queued or waiting -> timed_out where the queue deadline or the wait has passed."""
+    moved: list[Moved] = []
+    for source, column, code, message in (
+        (Status.QUEUED, "queue_deadline", "queue_deadline", "No worker came in time."),
+        (Status.WAITING, "wait_expires_at", "wait_expired", "Nobody decided in time."),
+    ):
+        error = {"code": code, "message": message, "reference": ""}
+        moved += _move(
+            source,
+            Status.TIMED_OUT,
+            [Entry(kind=Kind.FINISHED, payload={"status": "timed_out", "error": error})],
+            where=(
+                f"r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE status = '{source}' "  # noqa: S608
+                f"AND {column} < clock_timestamp() LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED))"
+            ),
+            sets=(
+                "finished_at = clock_timestamp(), error_code = %(code)s, "
+                "error_message = %(message)s"
+            ),
+            parameters={"code": code, "message": message},
+        )
+    return moved
+
+
+def _move(
+    source: Status,
+    target: Status | None,
+    entries: Sequence[Entry],
+    *,
+    where: str,
+    sets: str,
+    parameters: Mapping[str, Any],
+) -> list[Moved]:
+    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement.
+
+    Where ``where`` picks several runs, each gets the entries under ids the database makes.
+    """
+    if target is not None and target not in TRANSITIONS[source]:
+        raise ValueError(f"no run goes from {source} to {target}")
+    many = "ANY (ARRAY" in where
+    status = "" if target is None else f"status = '{target}', "
+    sql = f"""
+        WITH head AS (
+          UPDATE agent_runs r SET {status}{sets}, last_seq = r.last_seq + {len(entries)}
+           WHERE r.status = '{source}' AND {where}
+          RETURNING r.id, r.fence, r.last_seq, r.crashes
+        )
+        INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
+        SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
+               head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
+          FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
+               WITH ORDINALITY AS e(id, kind, payload, ord)
+        RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
+    """  # noqa: S608 - every part is a constant of this module
+    everything = {
+        **parameters,
+        "ids": [entry.id for entry in entries],
+        "kinds": [entry.kind.value for entry in entries],
+        "payloads": [dump(entry.payload) for entry in entries],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql, everything)
+        rows = cursor.fetchall()
+    last = entries[-1]
+    final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
+    return [
+        Moved(
+            run_id=run_id,
+            fence=fence,
+            event=Event(seq=seq, kind=last.kind, at=at, payload=last.payload),
+        )
+        for run_id, (seq, at, fence) in final.items()
+    ]
