@@ -22,7 +22,6 @@ class Agent(models.Model):
         "AgentVersion", models.PROTECT, null=True, editable=False, related_name="+"
     )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
-    versions: models.Manager[AgentVersion]
 
     class Meta:
         db_table = "agents"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import structlog
 
@@ -42,10 +43,13 @@ class Catalog:
             if stale and key not in self._looking:
                 look = asyncio.create_task(self._look(server, definition))
                 self._looking[key] = look
-                look.add_done_callback(lambda _, key=key: self._looking.pop(key, None))
+                look.add_done_callback(partial(self._looked, key))
         looks = [self._looking[d.pool_key] for d in definitions if d.pool_key in self._looking]
         # A shared look must outlive the one run that happens to be cancelled.
         await asyncio.gather(*(asyncio.shield(look) for look in looks))
+
+    def _looked(self, key: str, _: asyncio.Task[None]) -> None:
+        self._looking.pop(key, None)
 
     async def _look(self, server: ToolServer, definition: ServerDefinition) -> None:
         try:

@@ -40,7 +40,9 @@ class Services(Protocol):
     publisher: Publisher
     sessions: ToolSessions
     catalog: Catalog
-    model: ModelClient
+
+    @property
+    def model(self) -> ModelClient: ...
 
 
 class Execution:

@@ -14,7 +14,7 @@ import time
 
 import structlog
 
-from runs import queue
+from runs import llm, queue
 from runs.assignment import Assignment, take
 from runs.bell import ring
 from runs.bus import CancelListener, Publisher
@@ -22,8 +22,6 @@ from runs.catalog import Catalog
 from runs.database import Units
 from runs.execution import Execution, Stop
 from runs.leases import Leases, WorkerReport
-from runs.llm import LiteLlmClient
-from runs.ports import ModelClient
 from station.config import Config
 from station.observe.metrics import ERRORS
 from toolservers.definition import ToolSessions
@@ -43,7 +41,7 @@ class Host:
     publisher: Publisher
     sessions: ToolSessions
     catalog: Catalog
-    model: ModelClient
+    model: llm.LiteLlmClient
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -103,13 +101,15 @@ class Host:
             on_stderr=self._stderr.write,
         )
         self.catalog = Catalog(self.sessions, self.units)
-        self.model = LiteLlmClient(
+        self.model = llm.LiteLlmClient(
             provider=ai.provider,
-            api_key=ai.api_key.get_secret_value() if ai.api_key else None,
-            base_url=ai.base_url,
+            api_key=ai.api_key.get_secret_value() if ai.api_key else "",
+            base_url=ai.base_url or "",
             request_timeout=ai.request_timeout,
             max_retries=ai.max_retries,
         )
+        # It takes seconds of CPU; a run that needs it earlier waits for the same import.
+        self._loading = asyncio.create_task(asyncio.to_thread(llm.load))
         self._cancellations = CancelListener(lambda run_id: self._stop(run_id, "cancelled"))
         self.leases = Leases(
             url=config.database.url.get_secret_value(),

@@ -48,7 +48,7 @@ def append(
         LeaseLost: the run is not running under this fence with a live lease.
     """
     spent = spent or Spent()
-    parameters = {
+    parameters: dict[str, Any] = {
         "run": run_id,
         "fence": fence,
         "n": len(entries),
@@ -86,14 +86,20 @@ def stored(run_id: int, entries: Sequence[Entry]) -> list[Event]:
     return found
 
 
-def read(run_id: int, *, after: int = 0, ids: Sequence[UUID] | None = None) -> list[Event]:
+def read(
+    run_id: int,
+    *,
+    after: int = 0,
+    ids: Sequence[UUID] | None = None,
+    limit: int | None = None,
+) -> list[Event]:
     """The journal of a run in order, from behind ``after`` or only the entries of ``ids``."""
     rows = RunEvent.objects.filter(run_id=run_id, seq__gt=after).order_by("seq")
     if ids is not None:
         rows = rows.filter(id__in=ids)
     return [
         Event(seq=seq, kind=Kind(kind), at=at, payload=payload)
-        for seq, kind, at, payload in rows.values_list("seq", "kind", "at", "payload")
+        for seq, kind, at, payload in rows.values_list("seq", "kind", "at", "payload")[:limit]
     ]
 
 

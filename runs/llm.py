@@ -251,8 +251,8 @@ class LiteLlmClient:
                 custom_llm_provider=target.provider,
             )
         except Exception as mapped:  # noqa: BLE001 - this is how it answers
-            return translate(mapped, model=str(target), secret="")
-        return translate(error, model=str(target), secret="")
+            return translate(mapped, model=str(target), secret=self._api_key)
+        return translate(error, model=str(target), secret=self._api_key)
 
     async def _exchange(
         self, target: _Target, request: ModelRequest, assembly: Assembly, *, stream: bool

@@ -72,7 +72,6 @@ class Run(models.Model):
     error_reference = models.CharField(
         max_length=32, blank=True, help_text="Finds the traceback of a bug in the log."
     )
-    events: models.Manager[RunEvent]
 
     class Meta:
         db_table = "agent_runs"

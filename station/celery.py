@@ -12,7 +12,11 @@ app.conf.update(
     broker_connection_timeout=2,
     broker_connection_max_retries=None,
     broker_transport_options={
+        # Publishing from a request must fail at once when the broker is away; the consumer has its
+        # own, endless retries.
+        "max_retries": 0,
         "socket_connect_timeout": 2,
+        "socket_timeout": 5,
         "socket_keepalive": True,
         "health_check_interval": 10,
         "retry_on_timeout": False,

@@ -16,11 +16,11 @@ from mcp.shared.message import SessionMessage
 
 from toolservers.definition import ServerDefinition
 from toolservers.errors import ToolServerError, ToolServerUnavailable
-from toolservers.http import CallTransport, http_client
+from toolservers.http_transport import CallTransport, http_client
 from toolservers.processes import Guard, ServerProcess, child_environment, resolve_command
 from toolservers.redaction import Redactor
 from toolservers.stderr import StderrLines
-from toolservers.stdio import StdinStream, StdoutStream
+from toolservers.stdio_transport import StdinStream, StdoutStream
 
 LAST_WORDS = 3
 """Lines of standard error that are quoted when a server ends unexpectedly."""

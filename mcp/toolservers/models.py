@@ -32,7 +32,6 @@ class ToolServer(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     discovered_at = models.DateTimeField(null=True, editable=False)
     last_error = models.TextField(blank=True, editable=False)
-    tools: models.Manager[Tool]
 
     class Meta:
         db_table = "tool_servers"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from typing import IO, cast
 from toolservers.definition import ServerDefinition
 from toolservers.errors import StdioCommandNotAllowed, ToolServerUnavailable
 from toolservers.stderr import StderrLines
+
+logger = logging.getLogger(__name__)
 
 LEASH = str(Path(__file__).with_name("leash.py"))
 ALWAYS_PASSED = ("PATH", "HOME", "LANG")
@@ -98,6 +101,13 @@ class Guard:
                 return
         if not self._groups:
             return
+        try:
+            self._start()
+        except OSError:
+            # Without it the kernel still kills the servers themselves, just not their children.
+            logger.exception("the guard of stdio tool servers cannot be started")
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", LEASH, "guard"],
             stdin=subprocess.PIPE,

@@ -18,17 +18,16 @@ from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
 from pydantic import TypeAdapter, ValidationError
 
-from toolservers import http
 from toolservers.definition import JsonObject, ServerDefinition, ToolResult, ToolSpec
 from toolservers.errors import (
     SessionGone,
-    ToolCallLost,
     ToolCallTimeout,
     ToolRefused,
     ToolServerError,
-    ToolServerMisbehaved,
     ToolServerUnavailable,
 )
+from toolservers.failures import Failures, is_lost
+from toolservers.http_transport import SESSION_GONE
 from toolservers.links import (
     Limits,
     Link,
@@ -48,10 +47,7 @@ CLIENT = types.Implementation(name="station", version="0.1.0")
 CLOSE_SECONDS = 4.0
 """What an owner gets to close its session before it is cancelled."""
 MOST_TOOLS = 2_000
-LONGEST_MESSAGE = 1_000
 
-# Sent by the SDK itself under a code that servers use for anything.
-_LOST_MESSAGES = ("Connection closed", "SSE stream ended", "SSE stream failed")
 _CALL_RESULT: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = TypeAdapter(
     types.CallToolResult | types.InputRequiredResult
 )
@@ -90,6 +86,7 @@ class Session:
         """Seconds that connecting and the handshake took."""
         self._surroundings = surroundings
         self._redactor = Redactor(definition.secrets)
+        self._failures = Failures(definition.name, self._redactor)
         self._on_closed = on_closed
         self._over = asyncio.Event()
         self._ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
@@ -214,10 +211,11 @@ class Session:
                     self._ready.set_result(client)
                 await self._over.wait()
         except asyncio.CancelledError:
-            self._fail(ToolServerUnavailable(f"{self._name} was closed while connecting."))
+            self._fail(ToolServerUnavailable(f"{self._failures.who} was closed while connecting."))
         except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001
             # Whatever the SDK throws at us is this server's failure, not this process's.
-            self._fail(self._handshake_error(first_of(error), seconds))
+            cause = None if self._link is None else self._link.cause()
+            self._fail(self._failures.of_handshake(first_of(error), seconds, cause))
         finally:
             self._over.set()
             for request in self._requests:
@@ -246,33 +244,6 @@ class Session:
             # Whoever opened this may have been cancelled: nobody has to collect the exception.
             self._ready.exception()
 
-    def _handshake_error(self, error: BaseException, seconds: float) -> ToolServerError:
-        match error:
-            case ToolServerError():
-                return error
-            case TimeoutError():
-                return ToolServerUnavailable(
-                    f"{self._name} did not complete the handshake within {seconds:.3g} s."
-                )
-            case MCPError(code=http.REFUSED):
-                return ToolServerUnavailable(
-                    f"{self._name} turned Station away: {self._said(error)}", permanent=True
-                )
-            case MCPError(code=types.CONNECTION_CLOSED):
-                cause = self._link and self._link.cause()
-                return cause or ToolServerUnavailable(f"{self._name} closed the connection.")
-            case MCPError():
-                return ToolServerUnavailable(
-                    f"{self._name} cannot be connected to: {self._said(error)}"
-                )
-            case ValidationError() | RuntimeError():
-                return ToolServerMisbehaved(
-                    f"{self._name} answered the handshake against the protocol: {_summary(error)}"
-                )
-        return ToolServerUnavailable(
-            f"{self._name} cannot be connected to: {self._redactor.text(_summary(error))}"
-        )
-
     # Requests
 
     async def _request(
@@ -284,7 +255,7 @@ class Session:
     ) -> Answer:
         client = self._client
         if client is None or not self.usable:
-            raise SessionGone(f"{self._name}: the session has ended.")
+            raise SessionGone(f"{self._failures.who}: the session has ended.")
         task = asyncio.create_task(send(client))
         self._requests.add(task)
         task.add_done_callback(self._collect)
@@ -296,21 +267,21 @@ class Session:
         if not task.done():
             self._give_up(task)
             raise ToolCallTimeout(
-                f"{self._name} did not answer within {timeout:g} s.", outcome_unknown=effects
+                f"{self._failures.who} did not answer within {timeout:g} s.",
+                outcome_unknown=effects,
             )
         try:
             return task.result()
         except asyncio.CancelledError:
             raise await self._lost(effects) from None
         except MCPError as error:
-            if _is_lost(error):
+            if is_lost(error):
                 raise await self._lost(effects) from None
-            raise self._call_error(error, effects) from None
+            # If gone: no new calls on it; those in flight each hear for themselves.
+            self._retired = self._retired or error.code == SESSION_GONE
+            raise self._failures.of_call(error, effects) from None
         except ValidationError as error:
-            raise ToolServerMisbehaved(
-                f"{self._name} answered against the protocol: {_summary(error)}",
-                outcome_unknown=effects,
-            ) from None
+            raise self._failures.of_answer(error, effects) from None
 
     def _give_up(self, task: asyncio.Task[Any]) -> None:
         if self.exclusive:
@@ -325,56 +296,29 @@ class Session:
             task.exception()
 
     async def _lost(self, effects: bool) -> ToolServerError:
-        if self._link is not None:
-            await self._link.settled()
-        cause = self._link and self._link.cause()
-        if isinstance(cause, ToolServerMisbehaved):
-            return ToolServerMisbehaved(cause.message, outcome_unknown=effects)
-        said = f" {cause.message}" if cause else ""
-        return ToolCallLost(
-            f"The connection to {self._name} was lost during the request.{said}",
-            outcome_unknown=effects,
-        )
-
-    def _call_error(self, error: MCPError, effects: bool) -> ToolServerError:
-        said = self._said(error)
-        match error.code:
-            case http.NOT_SENT | http.SESSION_GONE:
-                # If gone: no new calls on it; those in flight each hear for themselves.
-                self._retired = self._retired or error.code == http.SESSION_GONE
-                return SessionGone(f"{self._name} did not get the request: {said}")
-            case http.LOST:
-                return ToolCallLost(f"{self._name}: {said}", outcome_unknown=effects)
-            case http.TOO_LARGE:
-                return ToolServerMisbehaved(f"{self._name}: {said}", outcome_unknown=effects)
-            case types.PARSE_ERROR if error.message.startswith("Failed to parse"):
-                return ToolServerMisbehaved(
-                    f"{self._name} answered with something else than JSON-RPC.",
-                    outcome_unknown=effects,
-                )
-        return ToolRefused(f"{self._name} refused: {said}")
+        assert self._link is not None
+        await self._link.settled()
+        return self._failures.lost(self._link.cause(), effects)
 
     async def _list_tools(self, client: ClientSession) -> tuple[ToolSpec, ...]:
         found: list[types.Tool] = []
         cursor: str | None = None
         while True:
-            page = await client.list_tools(
-                params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
-            )
+            try:
+                page = await client.list_tools(
+                    params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
+                )
+            except MCPError as error:
+                if error.code == types.METHOD_NOT_FOUND and not found:
+                    # A server of resources or prompts only.
+                    return ()
+                raise
             found += page.tools
             if not page.next_cursor:
                 return tuple(map(tool_spec, found))
             if len(found) > MOST_TOOLS or page.next_cursor == cursor or not page.tools:
                 raise MCPError(types.INVALID_REQUEST, "its list of tools does not end")
             cursor = page.next_cursor
-
-    @property
-    def _name(self) -> str:
-        return f"Tool server {self.definition.name}"
-
-    def _said(self, error: MCPError) -> str:
-        text = storable(self._redactor.text(error.message))
-        return f"{text[:LONGEST_MESSAGE]} (code {error.code})" if error.code > -39000 else text
 
 
 async def _call(
@@ -391,15 +335,3 @@ async def _call(
     # It has rejected the call, so sending it again is safe.
     await client.list_tools()
     return await client.send_request(request, _CALL_RESULT)
-
-
-def _is_lost(error: MCPError) -> bool:
-    return error.code == types.CONNECTION_CLOSED and error.message.startswith(_LOST_MESSAGES)
-
-
-def _summary(error: BaseException) -> str:
-    """One line about a foreign exception; pydantic's would quote the server's answer."""
-    if isinstance(error, ValidationError):
-        places = {".".join(map(str, item["loc"])) or "(root)" for item in error.errors()}
-        return f"invalid {', '.join(sorted(places))[:200]}"
-    return f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]

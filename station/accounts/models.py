@@ -46,7 +46,6 @@ class User(AbstractUser):
     """
 
     is_service_account = models.BooleanField(default=False)
-    memberships: models.Manager[Membership]
     objects: ClassVar[UserManager[User]] = UserManager()
 
     class Meta:

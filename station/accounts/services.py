@@ -219,7 +219,7 @@ def user(username: str) -> User:
 def visible_users(principal: Principal) -> models.QuerySet[User]:
     """Every user for a platform admin, oneself for anybody else."""
     rows = User.objects.prefetch_related("memberships__environment")
-    return rows if principal.platform_admin else rows.filter(pk=principal.user_id)
+    return rows if principal.platform_admin else rows.filter(pk=principal.user_id or 0)
 
 
 def set_role(
@@ -288,7 +288,7 @@ def create_api_key(
 def visible_api_keys(principal: Principal) -> models.QuerySet[ApiKey]:
     """Every key for a platform admin, one's own for anybody else."""
     rows = ApiKey.objects.select_related("user").prefetch_related("environments")
-    return rows if principal.platform_admin else rows.filter(user_id=principal.user_id)
+    return rows if principal.platform_admin else rows.filter(user_id=principal.user_id or 0)
 
 
 def revoke_api_key(principal: Principal, *, key_id: str) -> ApiKey:
@@ -328,7 +328,7 @@ def add_ssh_key(
 def visible_ssh_keys(principal: Principal) -> models.QuerySet[SshKey]:
     """Every SSH key for a platform admin, one's own for anybody else."""
     rows = SshKey.objects.select_related("user")
-    return rows if principal.platform_admin else rows.filter(user_id=principal.user_id)
+    return rows if principal.platform_admin else rows.filter(user_id=principal.user_id or 0)
 
 
 def revoke_ssh_key(principal: Principal, *, fingerprint: str) -> SshKey:

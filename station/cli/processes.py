@@ -7,7 +7,6 @@ code.
 import os
 import signal
 import threading
-from pathlib import Path
 
 from setproctitle import setproctitle
 

@@ -8,8 +8,12 @@ arguments, and have their own idea of what to print about them.
 
 import json
 import logging
+import re
 import sys
+import traceback
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
 from typing import TextIO
 
 import structlog
@@ -23,8 +27,12 @@ OWN = ("station", "runs", "agents", "toolservers", "mcpgw", "sshgw", "__main__")
 """The loggers that follow the configured level."""
 _PROCESSES = ("gunicorn", "gunicorn.error", "celery", "celery.worker", "kombu")
 """Libraries whose ``info`` tells of processes, not of people's work."""
-_NOISY = {"celery.app.trace": logging.ERROR, "celery.worker.strategy": logging.ERROR,
-          "django.request": logging.ERROR, "django.security": logging.ERROR}
+_NOISY = {
+    "celery.app.trace": logging.ERROR,
+    "celery.worker.strategy": logging.ERROR,
+    "django.request": logging.ERROR,
+    "django.security": logging.ERROR,
+}
 _MUTE = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy")
 """Printed prompts; its failures come as exceptions and are logged by runs."""
 
@@ -69,8 +77,8 @@ class StandardError(logging.StreamHandler[TextIO]):
     def __init__(self) -> None:
         logging.Handler.__init__(self)
 
-    @property
-    def stream(self) -> TextIO:  # type: ignore[override] - a property over an attribute, on purpose
+    @property  # an attribute there; pytest and daemons replace sys.stderr while we run
+    def stream(self) -> TextIO:  # type: ignore[override]
         return sys.stderr
 
 
@@ -120,22 +128,50 @@ def _standard_fields(_logger: WrappedLogger, _method: str, event_dict: EventDict
 
 
 def _timestamp(seconds: float) -> str:
-    from datetime import UTC, datetime
-
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _exception(error: object) -> str:
-    if isinstance(error, BaseException):
-        error = (type(error), error, error.__traceback__)
-    elif not isinstance(error, tuple):
-        error = sys.exc_info()
-    return "" if error[0] is None else structlog.processors._format_exception(error)
+    """The traceback of what ``exc_info`` was set to: an exception, a triple, or just true."""
+    if isinstance(error, tuple):
+        error = error[1]
+    elif not isinstance(error, BaseException):
+        error = sys.exc_info()[1]
+    if not isinstance(error, BaseException):
+        return ""
+    trace: TracebackType | None = error.__traceback__
+    return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
 
 
 def _as_json(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
     return json.dumps(event_dict, ensure_ascii=False, default=str)
 
 
+_BARE = re.compile(r"[^\s\"'=\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
 def _as_text(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
-    return repr(event_dict)
+    """One line, ``time LEVEL event key=value … (logger)``, and the exception below it.
+
+    Control characters are escaped, so that nobody's input can fake a line or drive a terminal.
+    """
+    moment, level = event_dict.pop("timestamp"), event_dict.pop("level")
+    logger, event = event_dict.pop("logger"), event_dict.pop("event")
+    exception = event_dict.pop("exception", "")
+    pairs = "".join(f" {name}={_bare(value)}" for name, value in event_dict.items())
+    line = f"{moment} {level.upper():<5} {_escaped(str(event))}{pairs} ({logger})"
+    for below in str(exception).splitlines():
+        line += f"\n    {_escaped(below)}"
+    return line
+
+
+def _bare(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if _BARE.fullmatch(text):
+        return text
+    return _escaped(text if text[:1] in "[{" and text else json.dumps(text, ensure_ascii=False))
+
+
+def _escaped(text: str) -> str:
+    return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -2,6 +2,7 @@
 
 import functools
 import uuid
+from typing import Any
 
 from django.db import models
 
@@ -16,14 +17,11 @@ def ring() -> KeyRing:
     return KeyRing([security.key_bytes, *security.previous_key_bytes])
 
 
-class SealedField(models.BinaryField):  # type: ignore[type-arg]
+class SealedField(models.BinaryField[bytes, bytes]):
     """A column that holds an envelope; written and read through :class:`Sealing` only."""
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        kwargs.setdefault("editable", False)
-        kwargs.setdefault("default", b"")
-        kwargs.setdefault("blank", True)
-        super().__init__(*args, **kwargs)
+    def __init__(self, *, default: bytes = b"", blank: bool = True, **options: Any) -> None:
+        super().__init__(default=default, blank=blank, **options)
 
 
 class Sealing(models.Model):

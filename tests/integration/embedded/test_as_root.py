@@ -65,6 +65,16 @@ def test_it_serves_from_a_folder_nobody_else_can_enter(hidden: Path) -> None:
     assert not link.is_symlink()
 
 
+@pytest.fixture
+def member_of_a_group() -> Iterator[None]:
+    """This process has a supplementary group, as a log-in shell of root has."""
+    former = os.getgroups()
+    os.setgroups([4])
+    yield
+    os.setgroups(former)
+
+
+@pytest.mark.usefixtures("member_of_a_group")
 def test_its_processes_have_no_privilege_left(service_folder: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     with Postgres(service_folder, settings=FAST) as server, Valkey(service_folder) as valkey:

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ from tests import stack
 from tests.integration.embedded.watching import eventually, family, living, written
 
 PYTHON = sys.executable
+REPOSITORY = Path(__file__).parents[3]
 QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, quick=60.0, give_up_after=3)
 # Says when it is up and when it was told to stop, in a file that all children share.
 POLITE = """
@@ -218,14 +219,30 @@ sys.exit(Supervisor(children, policy=policy).run())
 """
 
 
-def supervise(*children: dict[str, object], **popen: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # type: ignore[call-overload, no-any-return]
-        [PYTHON, "-c", PROGRAM, json.dumps(children)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **popen,
-    )
+Supervise = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def supervise(tmp_path: Path) -> Iterator[Supervise]:
+    """Starts supervisors as programs; none outlives the test, also not a failed one."""
+    started = []
+
+    def start(*children: dict[str, object]) -> subprocess.Popen[str]:
+        program = subprocess.Popen(
+            [PYTHON, "-c", PROGRAM, json.dumps(children)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(program)
+        return program
+
+    yield start
+    for program in started:
+        program.kill()
+        program.communicate()
 
 
 def child(name: str, code: str, *arguments: str, **options: object) -> dict[str, object]:
@@ -234,7 +251,7 @@ def child(name: str, code: str, *arguments: str, **options: object) -> dict[str,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_group_in_good_order_and_is_success(
-    tmp_path: Path, number: signal.Signals
+    supervise: Supervise, tmp_path: Path, number: signal.Signals
 ) -> None:
     diary = tmp_path / "diary"
     program = supervise(
@@ -250,7 +267,7 @@ def test_a_signal_stops_the_group_in_good_order_and_is_success(
     assert "station | stopping" in output
 
 
-def test_a_second_signal_does_not_wait_for_the_deadline() -> None:
+def test_a_second_signal_does_not_wait_for_the_deadline(supervise: Supervise) -> None:
     program = supervise(child("x", STUBBORN, stop_timeout=600))
     assert program.stdout is not None
     assert program.stdout.readline() == "x       | up\n"
@@ -285,7 +302,9 @@ def test_a_signal_during_the_start_is_obeyed_at_once(tmp_path: Path) -> None:
     assert not living(everyone)
 
 
-def test_giving_a_child_up_ends_the_group_with_status_1(tmp_path: Path) -> None:
+def test_giving_a_child_up_ends_the_group_with_status_1(
+    supervise: Supervise, tmp_path: Path
+) -> None:
     diary = tmp_path / "diary"
     program = supervise(
         child("good", POLITE, "good", str(diary)),
@@ -309,7 +328,9 @@ def hidden_daemon(note: Path) -> str:
     )
 
 
-def test_nothing_lives_on_after_the_supervisor_was_killed(tmp_path: Path) -> None:
+def test_nothing_lives_on_after_the_supervisor_was_killed(
+    supervise: Supervise, tmp_path: Path
+) -> None:
     note, diary = tmp_path / "note", tmp_path / "diary"
     program = supervise(
         child("stubborn", STUBBORN),
@@ -322,7 +343,6 @@ def test_nothing_lives_on_after_the_supervisor_was_killed(tmp_path: Path) -> Non
     assert len(everyone) >= 8  # supervisor, three guards, three children, one daemon
     program.kill()
     assert eventually(lambda: not living(everyone), seconds=10)
-    program.communicate()
 
 
 GUNICORN = (
@@ -337,7 +357,7 @@ CELERY = (
 
 @pytest.mark.parametrize(("arguments", "processes"), [(GUNICORN, 3), (CELERY, 3)])
 def test_real_servers_with_workers_of_their_own_are_gone_too(
-    tmp_path: Path, arguments: Sequence[str], processes: int
+    supervise: Supervise, tmp_path: Path, arguments: Sequence[str], processes: int
 ) -> None:
     (tmp_path / "app.py").write_text(
         "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'']\n"
@@ -346,10 +366,9 @@ def test_real_servers_with_workers_of_their_own_are_gone_too(
     )
     values = {"folder": tmp_path, "port": free_port(), "redis": stack.services.redis_url}
     argv = [PYTHON, *(argument.format(**values) for argument in arguments)]
-    program = supervise({"name": "server", "argv": argv}, cwd=tmp_path)
+    program = supervise({"name": "server", "argv": argv})
     # the supervisor, the guard, the master and its workers
     assert eventually(lambda: len(family(program.pid)) >= 2 + processes, seconds=60)
     everyone = family(program.pid)
     program.kill()
     assert eventually(lambda: not living(everyone), seconds=10)
-    program.communicate()

@@ -30,7 +30,7 @@ TOO_LARGE = -39005
 """The answer is larger than Station accepts."""
 
 CONNECT_TIMEOUT = 10.0
-NOTICE_TIMEOUT = 5.0
+NOTICE_TIMEOUT = 3.0
 """Seconds for what no caller waits for: notifications, ending the session."""
 ERROR_BODY = 4_096
 """Bytes of a failed response that are looked at."""

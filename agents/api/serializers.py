@@ -1,0 +1,117 @@
+"""The shapes of agents and their versions over REST."""
+
+from rest_framework import serializers
+
+from agents.models import Agent, AgentVersion
+from station.accounts.api.shapes import (
+    AnyObject,
+    Flag,
+    InEnvironment,
+    ListQuery,
+    Reference,
+    Seconds,
+    Shape,
+    Switch,
+    Text,
+    Texts,
+    Whole,
+)
+
+_ENVIRONMENT = "Name or id of the environment."
+
+
+class DefinitionSerializer(serializers.Serializer[AgentVersion]):
+    """What one version of an agent says."""
+
+    prompt = serializers.CharField()
+    model = serializers.CharField(help_text="Empty: the configured model.")
+    fallback_models = serializers.ListField(child=serializers.CharField())
+    parameters = serializers.DictField(help_text="Passed to the model, like `temperature`.")
+    tools = serializers.ListField(
+        child=serializers.CharField(), help_text="Grants: `server/tool` or `server/*`."
+    )
+    max_steps = serializers.IntegerField()
+    timeout = serializers.FloatField(
+        allow_null=True, help_text="Seconds of running time; null: the configured default."
+    )
+    output_schema = serializers.DictField(
+        allow_null=True, help_text="JSON Schema of the answer; null: free text."
+    )
+
+
+class VersionSerializer(serializers.Serializer[AgentVersion]):
+    """A version of an agent; it never changes."""
+
+    number = serializers.IntegerField()
+    definition = DefinitionSerializer(source="*")
+    created_at = serializers.DateTimeField()
+    created_by = serializers.CharField()
+
+
+class AgentSerializer(serializers.Serializer[Agent]):
+    """An agent, as lists show it."""
+
+    id = serializers.IntegerField()
+    environment = serializers.CharField(source="environment.name")
+    name = serializers.CharField()
+    description = serializers.CharField()
+    enabled = serializers.BooleanField(help_text="A disabled agent accepts no runs.")
+    paused = serializers.BooleanField(help_text="A paused agent accepts runs but starts none.")
+    version = serializers.IntegerField(
+        source="current_version.number", help_text="The number of its current version."
+    )
+    created_at = serializers.DateTimeField()
+
+
+class AgentDetailSerializer(AgentSerializer):
+    """An agent with the definition of its current version."""
+
+    definition = DefinitionSerializer(source="current_version")
+
+
+# --- requests -------------------------------------------------------------------------------
+
+
+class AgentQuery(ListQuery):
+    """Which agents."""
+
+    environment = Reference(required=False, help_text=_ENVIRONMENT)
+    name = Text(required=False)
+    enabled = Switch(required=False)
+    paused = Switch(required=False)
+
+
+class VersionQuery(ListQuery, InEnvironment):
+    """Which page of versions."""
+
+
+class DefinitionShape(Shape):
+    """What a version of an agent says."""
+
+    prompt = Text(help_text="What the agent is told before the input of a run.")
+    model = Text(required=False, allow_blank=True, help_text="The configured one if omitted.")
+    fallback_models = Texts(required=False, help_text="Tried in order when the model fails.")
+    parameters = AnyObject(required=False, help_text="Passed to the model, like `temperature`.")
+    tools = Texts(required=False, help_text="Grants: `server/tool` or `server/*`.")
+    max_steps = Whole(required=False, help_text="25 if omitted.")
+    timeout = Seconds(required=False, help_text="Of running time; the configured one if omitted.")
+    output_schema = AnyObject(
+        required=False, allow_null=True, help_text="JSON Schema of the answer."
+    )
+
+
+class NewAgent(Shape):
+    """An agent to create, with its first version."""
+
+    environment = Reference(help_text=_ENVIRONMENT)
+    name = Text(help_text="Lower-case letters, digits and inner hyphens.")
+    description = Text(required=False, allow_blank=True)
+    definition = DefinitionShape()
+
+
+class AgentChange(Shape):
+    """What to change; the rest stays."""
+
+    enabled = Flag(required=False)
+    paused = Flag(required=False)
+    description = Text(required=False, allow_blank=True)

@@ -1,0 +1,270 @@
+"""``station agent …``, but what submits or reads runs: that is in :mod:`runs.commands`."""
+
+from typing import Any
+
+import click
+
+from agents import changes, services
+from agents.documents import parse_documents, to_document
+from agents.models import Agent
+from agents.services import Definition
+from station.accounts.commands.environments import environment_id
+from station.commands import (
+    Session,
+    command,
+    environment_option,
+    fields,
+    group,
+    json_option,
+    show_json,
+    table,
+)
+from station.commands.options import Duration, json_object
+from station.commands.rendering import Painted
+from station.commands.text import age, duration
+from station.core.errors import InvalidInput
+
+group("agent", help="Agents: define, run, pause, and read what they did.")
+
+
+def find(session: Session, name: str, env: str | None) -> Agent:
+    """The visible agent of that name or id. Raises ``AgentNotFound`` and ``Conflict``."""
+    chosen = None if env is None else environment_id(session, env)
+    return services.get(session.principal, name, environment_id=chosen)
+
+
+def _resource(row: Agent) -> dict[str, Any]:
+    from agents.api.serializers import AgentDetailSerializer  # noqa: PLC0415 - 0.2 s
+
+    return dict(AgentDetailSerializer(row).data)
+
+
+def _state(row: Agent) -> Painted:
+    if not row.enabled:
+        return Painted(text="disabled", style="magenta")
+    if row.paused:
+        return Painted(text="paused", style="yellow")
+    return Painted(text="enabled", style="green")
+
+
+@command("agent", "list")
+@environment_option()
+@json_option
+def list_agents(session: Session, *, env: str | None, as_json: bool) -> None:
+    """The agents."""
+    rows = services.visible(session.principal).order_by("environment__name", "name")
+    if env is not None:
+        rows = rows.filter(environment_id=environment_id(session, env))
+    if as_json:
+        from agents.api.serializers import AgentSerializer  # noqa: PLC0415 - 0.2 s
+
+        shape = AgentSerializer()
+        show_json(session, [shape.to_representation(row) for row in rows])
+        return
+    table(
+        session,
+        ["ID", "ENVIRONMENT", "NAME", "STATE", "VERSION", "MODEL", "CREATED", "DESCRIPTION"],
+        (
+            [row.pk, row.environment.name, row.name, _state(row),
+             row.current_version.number if row.current_version else None,
+             row.current_version.model if row.current_version else None,
+             age(row.created_at), row.description]
+            for row in rows
+        ),
+        right=["ID", "VERSION"],
+        empty="There is no agent. `station agent create` or `station agent apply` makes one.",
+    )  # fmt: skip
+
+
+@command("agent", "show")
+@click.argument("name")
+@environment_option()
+@json_option
+def show_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
+    """One agent, with the definition of its current version. NAME may be its id."""
+    row = find(session, name, env)
+    if as_json:
+        show_json(session, _resource(row))
+        return
+    version = row.current_version
+    assert version is not None
+    fields(
+        session,
+        [
+            ("id", row.pk),
+            ("name", row.name),
+            ("environment", row.environment.name),
+            ("state", _state(row)),
+            ("description", row.description),
+            ("created", age(row.created_at)),
+            ("version", f"{version.number}, {age(version.created_at)} by {version.created_by}"),
+            ("model", version.model or "(the configured one)"),
+            ("fallbacks", ", ".join(version.fallback_models)),
+            ("parameters", ", ".join(f"{k}={v}" for k, v in version.parameters.items())),
+            ("tools", ", ".join(version.tools) or "(none)"),
+            ("most steps", version.max_steps),
+            ("timeout", duration(version.timeout) if version.timeout else "(the configured one)"),
+            ("output", "as its JSON Schema says" if version.output_schema else ""),
+        ],
+    )
+    session.print("\nprompt")
+    for line in version.prompt.splitlines():
+        session.print(f"  {line}")
+
+
+@command("agent", "create")
+@click.argument("name")
+@environment_option(required=True)
+@click.option("--prompt", required=True, help="What it is to do; @FILE reads it, @- from stdin.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--model", default="", help="The model it asks; the configured one when left out.")
+@click.option("--fallback-model", "fallbacks", multiple=True, help="Asked when the model fails.")
+@click.option("--tool", "tools", multiple=True, metavar="SERVER/TOOL", help="A tool, or SERVER/*.")
+@click.option("--parameters", metavar="JSON", help="Passed to the model; @FILE reads it.")
+@click.option("--max-steps", type=int, default=25, show_default=True)
+@click.option("--timeout", type=Duration(), help="Running time of one run, like 300s.")
+@click.option("--output-schema", metavar="JSON", help="JSON Schema of the answer; @FILE reads it.")
+@json_option
+def create_agent(
+    session: Session,
+    *,
+    name: str,
+    env: str,
+    prompt: str,
+    description: str,
+    model: str,
+    fallbacks: tuple[str, ...],
+    tools: tuple[str, ...],
+    parameters: str | None,
+    max_steps: int,
+    timeout: float | None,
+    output_schema: str | None,
+    as_json: bool,
+) -> None:
+    """Make an agent. `station agent apply` makes and changes agents from a file."""
+    definition = Definition(
+        prompt=session.read_file("prompt", prompt[1:]) if prompt.startswith("@") else prompt,
+        model=model,
+        fallback_models=fallbacks,
+        parameters=json_object(session, "parameters", parameters) if parameters else {},
+        tools=tools,
+        max_steps=max_steps,
+        timeout=timeout,
+        output_schema=(
+            json_object(session, "output_schema", output_schema) if output_schema else None
+        ),
+    )
+    row = services.create(
+        session.principal,
+        environment_id=environment_id(session, env),
+        name=name,
+        definition=definition,
+        description=description,
+    )
+    if as_json:
+        show_json(session, _resource(row))
+        return
+    session.print(f"Agent {row.name} is made in {row.environment.name} (id {row.pk}).")
+    session.print(f'`station agent run {row.name} "…" --follow` runs it.')
+
+
+@command("agent", "apply")
+@click.option("--file", "-f", "file", required=True, help="YAML; - for standard input.")
+@environment_option()
+@json_option
+def apply_agents(session: Session, *, file: str, env: str | None, as_json: bool) -> None:
+    """Make agents be as a YAML file says, one document each.
+
+    What is new is made, what differs gets a new version, what is the same stays. --env is for
+    documents that name no environment. `station agent export` writes such a file.
+    """
+    documents = parse_documents(session.read_file("file", file))
+    targets = []
+    for document in documents:
+        where = document.environment or env
+        if where is None:
+            raise InvalidInput(
+                f"{document.name}.environment", "is missing", fix="Name it there, or with --env."
+            )
+        targets.append((environment_id(session, where), document))
+    applied = []
+    for chosen, document in targets:
+        row, outcome = document.apply(session.principal, environment_id=chosen)
+        applied.append((row, outcome))
+        if not as_json:
+            session.print(f"Agent {row.name} in {row.environment.name}: {outcome}.")
+    if as_json:
+        show_json(session, [{**_resource(row), "outcome": outcome} for row, outcome in applied])
+
+
+@command("agent", "export")
+@click.argument("names", nargs=-1, required=True, metavar="NAME ...")
+@environment_option()
+@json_option
+def export_agents(
+    session: Session, *, names: tuple[str, ...], env: str | None, as_json: bool
+) -> None:
+    """Write agents as YAML that `station agent apply` takes."""
+    documents = [to_document(find(session, name, env)) for name in names]
+    if as_json:
+        show_json(session, [document.values() for document in documents])
+        return
+    for index, document in enumerate(documents):
+        if index:
+            session.print("---")
+        session.stdout.write(document.to_yaml())
+
+
+@command("agent", "enable")
+@click.argument("name")
+@environment_option()
+@json_option
+def enable_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
+    """Let an agent accept runs."""
+    _switch(session, name, env, "enabled: it accepts runs", as_json=as_json, enabled=True)
+
+
+@command("agent", "disable")
+@click.argument("name")
+@environment_option()
+@json_option
+def disable_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
+    """Let an agent accept no more runs; those it has go on."""
+    _switch(session, name, env, "disabled: it accepts no runs", as_json=as_json, enabled=False)
+
+
+@command("agent", "pause")
+@click.argument("name")
+@environment_option()
+@json_option
+def pause_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
+    """Accept runs but start none; running ones go on."""
+    _switch(session, name, env, "paused: its runs wait", as_json=as_json, paused=True)
+
+
+@command("agent", "resume")
+@click.argument("name")
+@environment_option()
+@json_option
+def resume_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
+    """Start runs again."""
+    _switch(session, name, env, "resumed: its runs start", as_json=as_json, paused=False)
+
+
+def _switch(
+    session: Session,
+    name: str,
+    env: str | None,
+    what: str,
+    *,
+    as_json: bool,
+    enabled: bool | None = None,
+    paused: bool | None = None,
+) -> None:
+    row = changes.update(
+        session.principal, find(session, name, env), enabled=enabled, paused=paused
+    )
+    if as_json:
+        show_json(session, _resource(row))
+    else:
+        session.print(f"Agent {row.name} in {row.environment.name} is {what}.")

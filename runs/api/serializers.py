@@ -1,0 +1,203 @@
+"""The shapes of runs, their journals and the queue over REST."""
+
+from typing import Any
+
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from runs.entries import Kind
+from runs.models import Run, Worker
+from runs.queue import QueueState, why_queued
+from runs.states import Status
+from station.accounts.api.shapes import (
+    AnyObject,
+    AnyOf,
+    CleanedText,
+    Count,
+    ListQuery,
+    Moment,
+    Reference,
+    Seconds,
+    Shape,
+    Text,
+    Whole,
+)
+
+_STATUSES = [status.value for status in Status]
+
+
+class UsageSerializer(serializers.Serializer[Run]):
+    """What a run used so far."""
+
+    steps = serializers.IntegerField(help_text="Model answers.")
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    cost_usd = serializers.DecimalField(max_digits=14, decimal_places=8)
+
+
+class RunErrorSerializer(serializers.Serializer[Run]):
+    """Why a run did not succeed."""
+
+    code = serializers.CharField(source="error_code")
+    message = serializers.CharField(source="error_message")
+    reference = serializers.CharField(
+        source="error_reference", help_text="Finds the traceback of a bug in the log."
+    )
+
+
+class LinksSerializer(serializers.Serializer[Run]):
+    """Where to go on from a run."""
+
+    self = serializers.CharField()
+    events = serializers.CharField()
+    stream = serializers.CharField()
+    agent = serializers.CharField()
+
+
+class RunSerializer(serializers.Serializer[Run]):
+    """A run, as lists show it."""
+
+    id = serializers.IntegerField()
+    environment = serializers.CharField(source="environment.name")
+    agent = serializers.CharField(source="agent.name")
+    version = serializers.IntegerField(source="version.number")
+    status = serializers.ChoiceField(choices=_STATUSES)
+    priority = serializers.IntegerField()
+    submitted_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    cancel_requested_at = serializers.DateTimeField(allow_null=True)
+    wait_reason = serializers.CharField(help_text="Why a waiting run waits.")
+    usage = UsageSerializer(source="*")
+    error = serializers.SerializerMethodField()
+
+    @extend_schema_field(RunErrorSerializer(allow_null=True))
+    def get_error(self, run: Run) -> dict[str, str] | None:
+        """Why it did not succeed."""
+        return RunErrorSerializer(run).data if run.error_code else None
+
+
+class RunDetailSerializer(RunSerializer):
+    """A run with what it was asked and what it answered."""
+
+    input = serializers.CharField()
+    data = serializers.DictField()  # type: ignore[assignment]  # shadows Serializer.data
+    timeout = serializers.FloatField(help_text="Seconds of running time.")
+    queue_deadline = serializers.DateTimeField(allow_null=True)
+    wait_expires_at = serializers.DateTimeField(allow_null=True)
+    running_seconds = serializers.SerializerMethodField(
+        help_text="Running time until its last stop; the present stretch does not count yet."
+    )
+    why_queued = serializers.SerializerMethodField(help_text="null unless it is queued.")
+    output = serializers.CharField()
+    output_data = serializers.JSONField(
+        allow_null=True, help_text="The answer as its agent's output schema wants it."
+    )
+    last_seq = serializers.IntegerField(help_text="The number of its last event.")
+    links = serializers.SerializerMethodField()
+
+    def get_running_seconds(self, run: Run) -> float:
+        """Whole milliseconds, as seconds."""
+        return run.running_ms / 1000
+
+    def get_why_queued(self, run: Run) -> str | None:
+        """One sentence for a person."""
+        return why_queued(run) if run.state is Status.QUEUED else None
+
+    @extend_schema_field(LinksSerializer)
+    def get_links(self, run: Run) -> dict[str, str]:
+        """Paths on this server."""
+        own = {"run": run.pk}
+        return {
+            "self": reverse("run", kwargs=own),
+            "events": reverse("run-events", kwargs=own),
+            "stream": reverse("run-stream", kwargs=own),
+            "agent": reverse("agent", kwargs={"agent": run.agent_id}),
+        }
+
+
+class EventSerializer(serializers.Serializer[Any]):
+    """A journaled step of a run; docs/journal.md tells the payloads."""
+
+    seq = serializers.IntegerField(help_text="Counts from 1, without gaps.")
+    kind = serializers.ChoiceField(choices=[kind.value for kind in Kind])
+    at = serializers.DateTimeField()
+    payload = serializers.DictField()
+
+
+class EventPageSerializer(serializers.Serializer[Any]):
+    """Steps in order."""
+
+    items = EventSerializer(many=True)
+    next = serializers.URLField(
+        allow_null=True, help_text="The address of the steps behind these; null: no more yet."
+    )
+
+
+class QueueStateSerializer(serializers.Serializer[QueueState]):
+    """How the queue of one environment stands."""
+
+    environment = serializers.CharField()
+    paused = serializers.BooleanField()
+    queued = serializers.IntegerField()
+    running = serializers.IntegerField()
+    waiting = serializers.IntegerField()
+    oldest_queued_at = serializers.DateTimeField(allow_null=True)
+
+
+class WorkerSerializer(serializers.Serializer[Worker]):
+    """A live worker process."""
+
+    name = serializers.CharField()
+    host = serializers.CharField()
+    slots = serializers.IntegerField(help_text="How many runs it carries at once.")
+    busy = serializers.IntegerField()
+    draining = serializers.BooleanField(help_text="It is shutting down and takes no more.")
+    started_at = serializers.DateTimeField()
+    seen_at = serializers.DateTimeField()
+
+
+class QueueSerializer(serializers.Serializer[Any]):
+    """The queues of your environments, and who works on all queues."""
+
+    environments = QueueStateSerializer(many=True)
+    workers = WorkerSerializer(many=True)
+
+
+# --- requests -------------------------------------------------------------------------------
+
+
+class NewRun(Shape):
+    """What a run is to do."""
+
+    input = CleanedText(required=False, allow_blank=True, help_text="The task, in words.")
+    data = AnyObject(  # type: ignore[assignment]  # shadows Serializer.data
+        required=False, cleaned=True, help_text="The task's particulars."
+    )
+    priority = Whole(required=False, help_text="-100 to 100; higher first; 0 if omitted.")
+    timeout = Seconds(required=False, help_text="Of running time; the agent's if omitted.")
+    queue_timeout = Seconds(
+        required=False, help_text="How long it may stay queued; forever if omitted."
+    )
+
+
+class RunQuery(ListQuery):
+    """Which runs."""
+
+    environment = Reference(required=False, help_text="Name or id of the environment.")
+    agent = Reference(required=False, help_text="Name or id of the agent.")
+    status = AnyOf(_STATUSES, required=False, help_text="One or more, separated by commas.")
+    created_after = Moment(required=False)
+    created_before = Moment(required=False)
+    submitted_by = Text(required=False, help_text="As runs show it.")
+
+
+class EventQuery(Shape):
+    """Which events."""
+
+    after = Count(required=False, at_least=0, at_most=2**31 - 1, help_text="Behind this `seq`.")
+    limit = Count(
+        required=False, at_least=1, at_most=200, help_text="Events a page; 100 if omitted."
+    )

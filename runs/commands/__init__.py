@@ -1,0 +1,5 @@
+"""The commands about runs and the queue, and those of ``station agent`` that make or read runs."""
+
+from runs.commands import agents, queue, runs
+
+__all__ = ["agents", "queue", "runs"]

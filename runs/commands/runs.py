@@ -1,0 +1,195 @@
+"""``station run …``"""
+
+from datetime import datetime
+
+import click
+from django.utils import timezone
+
+from agents.commands import find
+from runs import services
+from runs.commands.live import narrate, resource
+from runs.models import Run
+from runs.queue import why_queued
+from runs.states import Status
+from station.accounts.commands.environments import environment_id
+from station.commands import (
+    Exit,
+    Session,
+    command,
+    environment_option,
+    fields,
+    group,
+    json_option,
+    show_json,
+    table,
+)
+from station.commands.options import Moment
+from station.commands.rendering import status as shown_status
+from station.commands.running import explain
+from station.commands.text import age, dollars, duration, one_line
+from station.core.errors import StationError
+
+group("run", help="Runs: look at them, follow them, cancel them.")
+
+_LISTED = (
+    *("id", "status", "priority", "submitted_by", "wait_reason", "input"),
+    *("created_at", "started_at", "finished_at", "cancel_requested_at"),
+    *("steps", "input_tokens", "output_tokens", "cost_usd"),
+    *("error_code", "error_message", "error_reference"),
+    *("environment__name", "agent__name", "version__number"),
+)
+
+
+@command("run", "list")
+@environment_option()
+@click.option("--agent", help="Of this agent, by name or id.")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice([status.value for status in Status]),
+    multiple=True,
+    help="In this status. May be repeated.",
+)
+@click.option("--since", type=Moment(), help="Submitted since: 1h ago, or a time.")
+@click.option("--until", type=Moment(), help="Submitted before: 1h ago, or a time.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."
+)
+@click.option("--before-id", type=int, help="Older than this run, to page back.")
+@json_option
+def list_runs(
+    session: Session,
+    *,
+    env: str | None,
+    agent: str | None,
+    statuses: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    before_id: int | None,
+    as_json: bool,
+) -> None:
+    """The newest runs."""
+    rows = services.visible(session.principal).only(*_LISTED)
+    if env is not None:
+        rows = rows.filter(environment_id=environment_id(session, env))
+    if agent is not None:
+        rows = rows.filter(agent=find(session, agent, env))
+    if statuses:
+        rows = rows.filter(status__in=statuses)
+    if since is not None:
+        rows = rows.filter(created_at__gte=since)
+    if until is not None:
+        rows = rows.filter(created_at__lt=until)
+    if before_id is not None:
+        rows = rows.filter(pk__lt=before_id)
+    found = list(rows.order_by("-id")[:limit])
+    if as_json:
+        from runs.api.serializers import RunSerializer  # noqa: PLC0415 - 0.2 s
+
+        shape = RunSerializer()
+        show_json(session, [shape.to_representation(run) for run in found])
+        return
+    table(
+        session,
+        ["ID", "STATUS", "ENVIRONMENT", "AGENT", "SUBMITTED", "TOOK", "STEPS", "COST", "TASK"],
+        (
+            [run.pk, shown_status(run.status), run.environment.name, run.agent.name,
+             age(run.created_at), _took(run), run.steps, dollars(run.cost_usd),
+             one_line(run.input, 60)]
+            for run in found
+        ),
+        right=["ID", "TOOK", "STEPS", "COST"],
+        empty="There is no such run.",
+    )  # fmt: skip
+    if session.interactive and len(found) == limit:
+        session.note(f"`--before-id {found[-1].pk}` shows older ones.")
+
+
+def _took(run: Run) -> str | None:
+    if run.started_at is None:
+        return None
+    return duration(((run.finished_at or timezone.now()) - run.started_at).total_seconds())
+
+
+@command("run", "show")
+@click.argument("run_id", metavar="ID")
+@json_option
+def show_run(session: Session, *, run_id: str, as_json: bool) -> None:
+    """One run: what it was asked, how it stands, what it answered."""
+    run = services.get(session.principal, run_id)
+    if as_json:
+        show_json(session, resource(run))
+        return
+    queued = run.state is Status.QUEUED
+    fields(
+        session,
+        [
+            ("id", run.pk),
+            ("status", shown_status(run.status)),
+            ("queued, because", why_queued(run) if queued else ""),
+            ("waits for", run.wait_reason if run.state is Status.WAITING else ""),
+            ("environment", run.environment.name),
+            ("agent", f"{run.agent.name}, version {run.version.number}"),
+            ("submitted", f"{age(run.created_at)} by {run.submitted_by}"),
+            ("priority", run.priority or ""),
+            ("started", age(run.started_at) if run.started_at else ""),
+            ("worker", run.worker),
+            ("took", _took(run)),
+            ("stopping", age(run.cancel_requested_at) if _stopping(run) else ""),
+            ("steps", run.steps),
+            ("tokens", f"{run.input_tokens:,} in, {run.output_tokens:,} out"),
+            ("cost", dollars(run.cost_usd)),
+            ("error", f"{run.error_message} ({run.error_code})" if run.error_code else ""),
+            ("reference", run.error_reference),
+            ("task", one_line(run.input)),
+        ],
+    )
+    if run.output:
+        session.print("\nanswer")
+        for line in run.output.splitlines():
+            session.print(f"  {line}")
+
+
+def _stopping(run: Run) -> bool:
+    return run.cancel_requested_at is not None and not run.is_terminal
+
+
+@command("run", "follow")
+@click.argument("run_id", metavar="ID")
+@click.option(
+    "--after", type=click.IntRange(min=0), default=0, help="Begin behind the event of this number."
+)
+@json_option
+def follow_run(session: Session, *, run_id: str, after: int, as_json: bool) -> int:
+    """Tell a run step by step, from its beginning to its end; exit 0 only if it succeeds.
+
+    Ctrl-C leaves the run going. With --json, one object a line.
+    """
+    run = services.get(session.principal, run_id)
+    return narrate(session, run, as_json=as_json, after=after)
+
+
+@command("run", "cancel")
+@click.argument("run_ids", metavar="ID ...", nargs=-1, required=True)
+@json_option
+def cancel_runs(session: Session, *, run_ids: tuple[str, ...], as_json: bool) -> int:
+    """End runs. Queued and waiting ones end now; running ones are told to stop.
+
+    Every run named is tried; the exit code is that of the first that could not be ended.
+    """
+    code: int = Exit.DONE
+    done = []
+    for run_id in run_ids:
+        try:
+            run = services.cancel(session.principal, services.get(session.principal, run_id))
+        except StationError as error:
+            code = code or explain(error, session, as_json=as_json)
+            continue
+        done.append(run)
+        if not as_json:
+            ended = run.state is Status.CANCELLED
+            session.print(f"Run {run.pk} {'is cancelled' if ended else 'is told to stop'}.")
+    if as_json:
+        show_json(session, [resource(run) for run in done])
+    return code

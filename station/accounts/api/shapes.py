@@ -1,0 +1,414 @@
+"""The shapes of request bodies and queries: strict about types and names, silent about meaning.
+
+A shape is a serializer whose fields take JSON values of exactly their type. What it does not know
+it refuses, naming the nearest field it does know. What a value *means* is the services' business.
+
+A problem may carry its remedy after a line break: ``"problem\\nfix"``.
+"""
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from django.http import QueryDict
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from station.config.quantities import parse_duration
+from station.core.errors import InvalidInput
+
+_SPACE_FOR_PLUS = re.compile(r"(?<=[0-9]) (?=[0-9]{2}:[0-9]{2}$)")
+_LARGEST_INTEGER = 2**63 - 1
+_DEEPEST = 100
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_TEXT_MESSAGES = {
+    "invalid": "must be a text\nPut it in quotes.",
+    "blank": "is empty",
+    "null": "must be a text, not null\nLeave the field out instead.",
+}
+_REFUSED = "contains a NUL or half a surrogate pair, which cannot be stored\nRemove it."
+
+
+class InvalidRequest(InvalidInput):
+    """The request is not valid."""
+
+    def __init__(self, problems: Sequence[tuple[str, str, str]]) -> None:
+        """``problems`` are (field, problem, fix); there is at least one."""
+        field, problem, fix = problems[0]
+        super().__init__(field, problem, fix=fix)
+        self._problems = problems
+        if len(problems) > 1:
+            self.message += f" (and {len(problems) - 1} more)"
+
+    def details(self) -> dict[str, Any]:
+        """Every bad field."""
+        return {
+            "errors": [
+                {"field": field, "problem": problem, "fix": fix}
+                for field, problem, fix in self._problems
+            ]
+        }
+
+
+class Shape(serializers.Serializer[Any]):
+    """The base of request bodies and of queries."""
+
+    default_error_messages = {"invalid": "must be a JSON object"}
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The known fields. Raises ``ValidationError`` for unknown ones too, at every depth."""
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError(self.error_messages["invalid"])
+        problems: dict[str, Any] = {
+            name: [self._unknown(name)] for name in data.keys() - self.fields
+        }
+        try:
+            values = super().to_internal_value(data)
+        except serializers.ValidationError as error:
+            raise serializers.ValidationError({**problems, **error.detail}) from None  # type: ignore[dict-item]  # a serializer's details are a dict
+        if problems:
+            raise serializers.ValidationError(problems)
+        return values
+
+    def _unknown(self, name: str) -> str:
+        if near := difflib.get_close_matches(name, self.fields, n=1):
+            return f"is not known here\nDid you mean {near[0]!r}?"
+        known = ", ".join(self.fields) or "none"
+        return f"is not known here\nKnown are: {known}."
+
+
+def read(shape: type[Shape], given: Any) -> dict[str, Any]:
+    """The values that ``given``, a parsed body, holds of ``shape``.
+
+    Raises:
+        InvalidRequest: naming every field that is unknown, missing or of a wrong type.
+    """
+    if not isinstance(given, Mapping):
+        raise InvalidRequest([("body", "must be a JSON object", "")])
+    parsed = shape(data=given)
+    if not parsed.is_valid():
+        raise InvalidRequest(list(_flat(parsed.errors)))
+    return dict(parsed.validated_data)
+
+
+def read_query(shape: type[Shape], given: QueryDict) -> dict[str, Any]:
+    """:func:`read` of a query string; a parameter given twice is refused."""
+    for name, values in given.lists():
+        if len(values) > 1:
+            raise InvalidRequest([(name, "is given more than once", "")])
+    return read(shape, given.dict())
+
+
+def _flat(problems: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
+    if isinstance(problems, Mapping):
+        for name, inner in problems.items():
+            step = f"[{name}]" if isinstance(name, int) else f".{name}" if path else str(name)
+            yield from _flat(inner, path if name == "non_field_errors" else path + step)
+    elif isinstance(problems, list):
+        for index, inner in enumerate(problems):
+            nested = isinstance(inner, Mapping | list)
+            yield from _flat(inner, f"{path}[{index}]" if nested else path)
+    else:
+        problem, _, fix = str(problems).partition("\n")
+        if getattr(problems, "code", "") == "required":
+            problem = "is required"
+        yield printable(path or "body"), problem, fix
+
+
+def printable(name: str) -> str:
+    """A caller's name for a field, cut and made safe to quote in an answer."""
+    return _UNSTORABLE.sub("\ufffd", name)[:200]
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether containers are nested more than ``levels`` deep; found out without recursion."""
+    layer = [value]
+    for _ in range(levels + 1):
+        layer = [
+            inner
+            for outer in layer
+            if isinstance(outer, dict | list)
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(layer)
+
+
+def _unstorable_at(value: Any, *, texts: bool, path: str = "") -> str | None:
+    """Where in a JSON value PostgreSQL would refuse something, or ``None``.
+
+    ``texts``: look at texts too, not only for numbers beyond a float's range.
+    """
+    match value:
+        case str():
+            return path if texts and _UNSTORABLE.search(value) else None
+        case float():
+            return path if math.isinf(value) else None
+        case Mapping():
+            inner = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+            if texts and any(_UNSTORABLE.search(key) for key in value):
+                return path
+        case list():
+            inner = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+        case _:
+            return None
+    found = (_unstorable_at(item, texts=texts, path=where) for where, item in inner)
+    return next((where for where in found if where is not None), None)
+
+
+# --- fields of bodies -----------------------------------------------------------------------
+
+
+class Text(serializers.CharField):
+    """A JSON string, kept as it is; NUL and lone surrogates are refused."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("trim_whitespace", False)
+        kwargs["error_messages"] = _TEXT_MESSAGES | kwargs.get("error_messages", {})
+        super().__init__(**kwargs)
+        self.validators = []
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        if _UNSTORABLE.search(data):
+            raise serializers.ValidationError(_REFUSED)
+        return data
+
+
+class CleanedText(Text):
+    """A JSON string for a field whose service replaces what cannot be stored."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return str(data)
+
+
+class Whole(serializers.IntegerField):
+    """A JSON number without a fraction, of 64 bits at most."""
+
+    default_error_messages = {
+        "invalid": "must be a whole number",
+        "null": "must be a whole number, not null\nLeave the field out instead.",
+    }
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int) or isinstance(data, bool) or abs(data) > _LARGEST_INTEGER:
+            self.fail("invalid")
+        return data
+
+
+class Flag(serializers.BooleanField):
+    """``true`` or ``false``."""
+
+    default_error_messages = {"invalid": "must be true or false", "null": "must be true or false"}
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+class OneOf(serializers.ChoiceField):
+    """One of a few texts."""
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        known = ", ".join(choices)
+        kwargs["error_messages"] = {
+            "invalid_choice": f"is not one of the known values\nUse one of: {known}.",
+            "null": f"must not be null\nUse one of: {known}.",
+        }
+        super().__init__(choices=list(choices), **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str) or data not in self.choices:
+            self.fail("invalid_choice", input=data)
+        return data
+
+
+class Texts(serializers.ListField):
+    """A list of strings."""
+
+    child = Text(allow_blank=True)
+    default_error_messages = {"not_a_list": "must be a list of texts", "null": "must not be null"}
+
+
+class TextMap(serializers.DictField):
+    """An object whose values are strings."""
+
+    child = Text(allow_blank=True)
+    default_error_messages = {
+        "not_a_dict": "must be an object whose values are texts",
+        "null": "must not be null",
+    }
+
+    def to_internal_value(self, data: Any) -> dict[str, str]:
+        values: dict[str, str] = super().to_internal_value(data)
+        if any(_UNSTORABLE.search(name) for name in values):
+            raise serializers.ValidationError(_REFUSED)
+        return values
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {}})
+class AnyObject(serializers.Field[Any, Any, Any, Any]):
+    """Any JSON object.
+
+    ``cleaned``: its service replaces what cannot be stored in texts.
+    """
+
+    default_error_messages = {
+        "not_an_object": "must be a JSON object",
+        "too_deep": f"is nested more than {_DEEPEST} levels deep",
+        "null": "must be a JSON object, not null",
+    }
+
+    def __init__(self, *, cleaned: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._cleaned = cleaned
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not isinstance(data, dict):
+            self.fail("not_an_object")
+        if _deeper(data, _DEEPEST):
+            self.fail("too_deep")
+        where = _unstorable_at(data, texts=not self._cleaned)
+        if where is not None:
+            raise serializers.ValidationError(
+                f"holds at {printable(where) or 'its top'!r} what cannot be stored\n"
+                "Remove NUL characters, halves of surrogate pairs and endless numbers."
+            )
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "examples": ["300s", "5m"]},
+            {"type": "number", "exclusiveMinimum": 0},
+        ]
+    }
+)
+class Seconds(serializers.Field[Any, Any, Any, Any]):
+    """A duration: a text with its unit, like ``"300s"`` or ``"5m"``, or a number of seconds."""
+
+    default_error_messages = {
+        "invalid": 'must be a duration\nWrite it like "30s", "5m", "24h", or as seconds: 30.',
+        "null": "must be a duration, not null\nLeave the field out instead.",
+    }
+
+    def to_internal_value(self, data: Any) -> float:
+        if isinstance(data, int | float) and not isinstance(data, bool):
+            try:
+                return float(data)
+            except OverflowError:
+                self.fail("invalid")
+        try:
+            return parse_duration(data)
+        except ValueError:
+            self.fail("invalid")
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class Reference(serializers.Field[Any, Any, Any, Any]):
+    """A name, or an id as a number or a text; the service finds what it stands for."""
+
+    default_error_messages = {
+        "invalid": "must be a name or an id",
+        "null": "must be a name or an id, not null",
+    }
+
+    def to_internal_value(self, data: Any) -> str:
+        if isinstance(data, bool) or not isinstance(data, str | int) or data == "":
+            self.fail("invalid")
+        if isinstance(data, str) and _UNSTORABLE.search(data):
+            raise serializers.ValidationError(_REFUSED)
+        return str(data) if not isinstance(data, int) or abs(data) < _LARGEST_INTEGER else "0"
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class Moment(serializers.DateTimeField):
+    """A point in time in ISO 8601; without an offset it is UTC."""
+
+    default_error_messages = {
+        "invalid": "is not a point in time\nWrite it like 2026-01-31T12:00:00Z.",
+        "date": "is not a point in time\nWrite it like 2026-01-31T12:00:00Z.",
+        "overflow": "is not a point in time\nWrite it like 2026-01-31T12:00:00Z.",
+        "null": "must not be null",
+    }
+
+    def to_internal_value(self, value: Any) -> Any:
+        if not isinstance(value, str):
+            self.fail("invalid", format="ISO 8601")
+        # In a query string an unescaped "+02:00" arrives as " 02:00".
+        return super().to_internal_value(_SPACE_FOR_PLUS.sub("+", value))
+
+
+# --- fields of queries, which are always texts ----------------------------------------------
+
+
+class Switch(serializers.ChoiceField):
+    """``true`` or ``false`` in a query."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs["error_messages"] = {"invalid_choice": "must be true or false"}
+        super().__init__(choices=["true", "false"], **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        return super().to_internal_value(data) == "true"
+
+
+class Count(serializers.IntegerField):
+    """A whole number in a query, within bounds."""
+
+    def __init__(self, *, at_least: int, at_most: int, **kwargs: Any) -> None:
+        problem = f"must be a whole number from {at_least} to {at_most}"
+        kwargs["error_messages"] = dict.fromkeys(
+            ("invalid", "min_value", "max_value", "max_string_length"), problem
+        )
+        super().__init__(min_value=at_least, max_value=at_most, **kwargs)
+
+
+class AnyOf(Text):
+    """A comma-separated choice of a few texts."""
+
+    def __init__(self, choices: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._choices = tuple(choices)
+
+    def to_internal_value(self, data: Any) -> Any:
+        found = [part.strip() for part in super().to_internal_value(data).split(",")]
+        if unknown := [part for part in found if part not in self._choices]:
+            raise serializers.ValidationError(
+                f"{printable(unknown[0])!r} is not one of the known values\n"
+                f"Use one or more of: {', '.join(self._choices)}."
+            )
+        return found
+
+
+class ListQuery(Shape):
+    """What every list takes."""
+
+    cursor = Text(required=False, help_text="From `next` or `previous` of an earlier answer.")
+    limit = Count(required=False, at_least=1, at_most=200, help_text="Items a page; 50 if omitted.")
+
+
+class Nothing(Shape):
+    """A query that takes no parameters."""
+
+
+class InEnvironment(Shape):
+    """Which environment the name in the path is meant in."""
+
+    environment = Reference(
+        required=False, help_text="Name or id, when several environments know the name."
+    )
