@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 import redis
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, connection
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -185,6 +185,12 @@ class _News:
             pubsub.close()
 
 
+def release_connection() -> None:
+    """Give this thread's database connection back, unless a transaction is open on it."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
 def _event(message: dict[str, Any]) -> Event:
     """An event from its public form, see :func:`runs.bus.event_json`."""
     return Event(
@@ -205,5 +211,5 @@ def _patiently(read: Callable[[], tuple[list[Event], bool]]) -> tuple[list[Event
             if time.monotonic() > deadline:
                 raise
         finally:
-            close_old_connections()
+            release_connection()
         time.sleep(_LOOK_BLIND)

@@ -34,7 +34,7 @@ MOST_STRANGERS = 30
 MOST_COMMANDS = 64
 DRAIN = 10.0
 _INTERRUPT_AFTER = 7.0
-_TICK = 1.0
+_TICK = 0.25
 _DEAD_PEER_MS = 90_000
 _ENDING_SIGNALS = frozenset({"INT", "TERM", "HUP", "QUIT", "KILL"})
 _log = structlog.get_logger(__name__)
@@ -94,6 +94,8 @@ class Gateway:
 
     def serve(self, stop: threading.Event) -> None:
         """Accept until ``stop``; then let commands finish within 10 s, and return."""
+        # Every stranger's broken handshake would be an error with a traceback otherwise.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
         self._listener.settimeout(_TICK)
         CONNECTIONS.set(0)
         try:
@@ -180,6 +182,10 @@ class Gateway:
 
     def _forget_ended(self) -> None:
         ended = [c for c in self._connections if not c.alive]
+        for connection in ended:
+            problem = connection.transport.get_exception()
+            if isinstance(problem, paramiko.SSHException):
+                _log.info("ssh_broken_off", address=connection.address, problem=str(problem))
         if ended:
             self._connections = [c for c in self._connections if c not in ended]
             CONNECTIONS.set(len(self._connections))
@@ -267,8 +273,6 @@ def serve(
     Raises:
         HostKeyUnusable, CannotListen: it cannot start.
     """
-    # Every stranger's broken handshake would be an error with a traceback otherwise.
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     key = host_key(config)
     gateway = Gateway(
         listen(config.ssh.host, config.ssh.port),

@@ -277,9 +277,10 @@ def _tool(session: Session, reference: str, env: str | None) -> Tool:
 @environment_option()
 @json_option
 def test_server(session: Session, *, name: str, env: str | None, as_json: bool) -> int:
-    """Connect to a tool server and list its tools; exit 1 with the reason if that fails.
+    """Connect to a tool server and list its tools.
 
-    What it finds is stored: the tools that agents may be granted.
+    Exits 1 with the reason if that fails. What it finds is stored: the tools that agents may be
+    granted.
     """
     row = _server(session, name, env)
     try:

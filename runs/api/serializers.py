@@ -93,7 +93,7 @@ class RunDetailSerializer(RunSerializer):
     why_queued = serializers.SerializerMethodField(help_text="null unless it is queued.")
     output = serializers.CharField()
     output_data = serializers.JSONField(
-        allow_null=True, help_text="The answer as its agent's output schema wants it."
+        help_text="The answer as its agent's output schema wants it, else null."
     )
     last_seq = serializers.IntegerField(help_text="The number of its last event.")
     links = serializers.SerializerMethodField()

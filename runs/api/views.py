@@ -188,7 +188,7 @@ class Stream(Door):
         "Follow a run live",
         tag="runs",
         answer={(200, "text/event-stream"): OpenApiTypes.STR},
-        problems=[404],
+        problems=[404, 503],
         parameters=[
             OpenApiParameter(
                 "Last-Event-ID",

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import click
-from django.db import close_old_connections
 
 # First: it makes the group that these commands belong to.
 from agents.commands import find
@@ -13,6 +12,7 @@ from runs import services
 from runs.bus import event_json
 from runs.commands.live import narrate, resource
 from runs.entries import Event, Kind
+from runs.follow import release_connection
 from runs.models import Run, RunEvent
 from runs.narration import failed, summary
 from runs.queue import why_queued
@@ -160,7 +160,7 @@ def _new_events(agent_id: int, seen: dict[int, int]) -> list[tuple[int, Event]]:
         seen.update(now)
         return sorted(found, key=_when)
     finally:
-        close_old_connections()
+        release_connection()
 
 
 def _when(item: tuple[int, Event]) -> tuple[datetime, int, int]:

@@ -100,7 +100,7 @@ def list_runs(
             for run in found
         ),
         right=["ID", "TOOK", "STEPS", "COST"],
-        empty="There is no such run.",
+        empty="There is no run like that.",
     )  # fmt: skip
     if session.interactive and len(found) == limit:
         session.note(f"`--before-id {found[-1].pk}` shows older ones.")

@@ -7,6 +7,7 @@ code.
 import os
 import signal
 import threading
+from collections.abc import Sequence
 
 from setproctitle import setproctitle
 
@@ -35,7 +36,7 @@ def run_worker() -> int:
     from station.celery import app  # noqa: PLC0415
 
     app.worker_main(
-        ["worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle",
+        ["--quiet", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle",
          "--without-heartbeat", "--queues", "station", "--hostname", f"{os.getpid()}@%h"]
     )  # fmt: skip
     return 0
@@ -46,8 +47,67 @@ def run_keeper() -> int:
     prepare("keeper")
     from station.ops import keeper  # noqa: PLC0415
 
+    keeper.run(_stop_event())
+    return 0
+
+
+def run_web() -> int:
+    """Serve the admin and the REST API until SIGTERM."""
+    from station.cli import web  # noqa: PLC0415
+
+    return web.run_web(current())
+
+
+def run_ssh() -> int:
+    """Serve the SSH gateway until SIGTERM."""
+    config = prepare("ssh")
+    from sshgw import server  # noqa: PLC0415
+
+    server.serve(config, _stop_event())
+    return 0
+
+
+def run_mcp_serve() -> int:
+    """Serve the MCP gateway over HTTP until SIGTERM."""
+    config = prepare("mcp")
+    from mcpgw import http  # noqa: PLC0415
+
+    http.serve(config, _stop_event())
+    return 0
+
+
+def run_mcp_stdio() -> int:
+    """Serve one local MCP client over standard input and output."""
+    prepare("mcp stdio")
+    from mcpgw import stdio  # noqa: PLC0415
+
+    stdio.serve()
+    return 0
+
+
+def migrate() -> int:
+    """Bring the database up to this version."""
+    prepare("migrate")
+    from django.core.management import call_command  # noqa: PLC0415
+
+    call_command("migrate")
+    return 0
+
+
+def run_server(roles: Sequence[str]) -> int:
+    """Run the processes of ``roles`` under one supervisor until SIGTERM."""
+    from station.embedded.local import station_children  # noqa: PLC0415
+    from station.embedded.supervisor import Supervisor  # noqa: PLC0415
+
+    config = current()
+    setproctitle("station server")
+    ports = {"web": config.api.port, "ssh": config.ssh.port, "mcp": config.mcp.port}
+    return Supervisor(station_children(roles, ports, tls=config.tls.enabled)).run()
+
+
+def _stop_event() -> threading.Event:
+    """Set by SIGTERM and SIGINT."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    keeper.run(stop)
-    return 0
+    return stop

@@ -121,7 +121,7 @@ class _McpGroup(Group):
 
 def _process_commands() -> list[Command]:
     return [
-        _process("web", "run_web", "Web admin and REST API, port 8080."),
+        _web(),
         _process("worker", "run_worker", "Claim runs and carry them."),
         _process("keeper", "run_keeper", "Recurring jobs: leases, schedules, retention."),
         _process("ssh", "run_ssh", "The SSH gateway, port 2222."),
@@ -143,6 +143,16 @@ def _process(name: str, function: str, text: str) -> Command:
         return int(getattr(processes, function)() or Exit.DONE)
 
     return Command(name=name, callback=call, help=text)
+
+
+def _web() -> Command:
+    def call() -> int:
+        from station.cli.operators import configuration  # noqa: PLC0415
+        from station.cli.web import run_web  # noqa: PLC0415
+
+        return run_web(configuration())
+
+    return Command(name="web", callback=call, help="Web admin and REST API, port 8080.")
 
 
 def _server() -> Command:
@@ -173,8 +183,8 @@ def _local(name: str, module: str, text: str) -> Command:
     def call(folder: str) -> int:
         import importlib  # noqa: PLC0415
 
-        function: Callable[[Path], int | None] = getattr(importlib.import_module(module), name)
-        return int(function(Path(folder)) or Exit.DONE)
+        function: Callable[[Path, Session], int] = getattr(importlib.import_module(module), name)
+        return function(Path(folder), click.get_current_context().obj)
 
     option = click.Option(
         ["--data-dir", "folder"],

@@ -207,4 +207,6 @@ def _release_connections() -> None:
     """Give this thread's database connections back; one in a transaction is its owner's."""
     module = sys.modules.get("django.db")
     if module is not None and sys.modules.get("django.db.models") is not None:
-        module.close_old_connections()
+        for connection in module.connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close()

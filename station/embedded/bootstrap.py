@@ -17,7 +17,7 @@ from station.core.principal import Principal, system
 DEMO_ENVIRONMENT = "demo"
 DEMO_AGENT = "machine-report"
 DEMO_SERVER = "machine"
-DEMO_ROOT = "/usr"
+DEMO_ROOT = "/usr/share"
 _PROMPT = """\
 You look after the machine you run on. Use your tools to look, never guess a figure, and report
 what you found in a few short lines: load, memory, the fullest disk and the biggest folders."""

@@ -98,6 +98,11 @@ class LocalStation:
         return f"http://{LOOPBACK}:{self.ports['web']}"
 
     @property
+    def logs(self) -> Path:
+        """Where the processes' logs go."""
+        return self._folder / "logs"
+
+    @property
     def scripted(self) -> bool:
         """Whether the model is a script, because no AI is configured."""
         return "STN_AI_API_KEY" not in os.environ and "STN_AI_API_KEY_FILE" not in os.environ

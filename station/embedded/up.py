@@ -1,16 +1,15 @@
 """``station up``: Station on this machine, with PostgreSQL and Valkey of its own."""
 
-import sys
 from pathlib import Path
-from typing import TextIO
 
+from station.commands.session import Session
 from station.embedded.local import LocalStation
 from station.embedded.supervisor import Supervisor
 
 
-def up(folder: Path, *, out: TextIO | None = None) -> int:
+def up(folder: Path, session: Session) -> int:
     """Start everything, print where it is and how to get in, and run until a signal comes."""
-    stream = out or sys.stdout
+    stream = session.stdout
 
     def say(line: str) -> None:
         stream.write(f"==> {line}\n")
@@ -18,10 +17,10 @@ def up(folder: Path, *, out: TextIO | None = None) -> int:
 
     with LocalStation(folder, fixed_ports=True, say=say) as station:
         first = station.set_up(key_name="first key")
-        say(f"starting Station's processes; their logs are in {folder / 'logs'}")
+        say(f"starting Station's processes; their logs are in {station.logs}")
         supervisor = Supervisor(
             station.children(),
-            log_dir=folder / "logs",
+            log_dir=station.logs,
             on_output=lambda name, line: say(f"{name}: {line}"),
         )
         url, ports = station.url, station.ports

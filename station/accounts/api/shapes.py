@@ -6,11 +6,13 @@ it refuses, naming the nearest field it does know. What a value *means* is the s
 A problem may carry its remedy after a line break: ``"problem\\nfix"``.
 """
 
+import base64
 import difflib
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qs
 
 from django.http import QueryDict
 from drf_spectacular.utils import extend_schema_field
@@ -395,10 +397,26 @@ class AnyOf(Text):
         return found
 
 
+class Cursor(Text):
+    """A place in a list, opaque to callers: base64 of ``p=…``, ``o=…`` and ``r=1``."""
+
+    def to_internal_value(self, data: Any) -> str:
+        text = super().to_internal_value(data)
+        try:
+            parts = parse_qs(base64.b64decode(text, validate=True).decode(), strict_parsing=True)
+        except ValueError:
+            parts = {}
+        if not parts or parts.keys() - {"p", "o", "r"}:
+            raise serializers.ValidationError(
+                "is not one that Station gave out\nBegin without a cursor, then follow `next`."
+            )
+        return text
+
+
 class ListQuery(Shape):
     """What every list takes."""
 
-    cursor = Text(required=False, help_text="From `next` or `previous` of an earlier answer.")
+    cursor = Cursor(required=False, help_text="From `next` or `previous` of an earlier answer.")
     limit = Count(required=False, at_least=1, at_most=200, help_text="Items a page; 50 if omitted.")
 
 

@@ -54,9 +54,7 @@ def test_other_methods_are_refused(world: World, route: str) -> None:
         assert response["Content-Type"] == PROBLEM
 
 
-def conforms(
-    openapi: dict[str, Any], route: str, method: str, status: int, content: bytes
-) -> None:
+def conforms(openapi: dict[str, Any], route: str, method: str, status: int, content: bytes) -> None:
     """Fail unless the answer is one that the OpenAPI document describes."""
     operation = operation_of(openapi, route, method)
     responses = operation["responses"]

@@ -22,9 +22,7 @@ from toolservers.models import Tool, ToolServer
 ROOT = system("tests")
 SECRET = "canary-that-must-not-sing"
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDUNXWBlLZ6fmfiZUmgSNPLPNwZjAO0YDY+9g8Ov/aHD"
-OTHER_SSH_KEY = (
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6nLWQTYCvtNCdSmlnmTxVEtPkPDNt/cmWJjbmISPGF"
-)
+OTHER_SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIO6nLWQTYCvtNCdSmlnmTxVEtPkPDNt/cmWJjbmISPGF"
 ROLES = ("anonymous", "stranger", "viewer", "operator", "admin", "platform")
 
 
@@ -117,14 +115,10 @@ def build() -> World:
         )
         if name in ("viewer", "operator", "admin", "owner"):
             role = Role.VIEWER if name == "owner" else Role.parse(name)
-            accounts.set_role(
-                ROOT, username=f"{name}-person", environment_id=own.pk, role=role
-            )
+            accounts.set_role(ROOT, username=f"{name}-person", environment_id=own.pk, role=role)
         row, key = accounts.create_api_key(ROOT, name="key", username=f"{name}-person")
         callers[name] = Caller(key)
-    accounts.set_role(
-        ROOT, username="stranger-person", environment_id=other.pk, role=Role.ADMIN
-    )
+    accounts.set_role(ROOT, username="stranger-person", environment_id=other.pk, role=Role.ADMIN)
     ssh_key = accounts.add_ssh_key(ROOT, public_key=SSH_KEY, username="owner-person")
     agent, server, tool, run = fill(own)
     fill(other)

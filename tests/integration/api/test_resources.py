@@ -1,0 +1,136 @@
+"""What the other resources do: made, shown, changed, removed; and the OpenAPI document."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from station.accounts.models import Variable
+from station.config import current
+from tests.integration.api.routes import RULES, operations
+from tests.integration.api.test_isolation import operation_of
+from tests.integration.api.world import ROOT, SECRET, Caller, World
+from toolservers import services as toolservers
+from toolservers.models import ToolServer
+
+DEMO = ("-m", "toolservers.demo_server")
+
+
+def sent(caller: Caller, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+    """The answer's body, when the status is the one expected."""
+    response = caller(method, path, body)
+    assert response.status_code == status, response.content
+    return json.loads(response.content) if response.content else None
+
+
+def test_an_agent_is_made_versioned_and_switched(operator: Caller) -> None:
+    definition = {
+        "prompt": "Work.",
+        "model": "m",
+        "fallback_models": ["n"],
+        "parameters": {"temperature": 0.5},
+        "tools": ["own-server/*"],
+        "max_steps": 7,
+        "timeout": "90s",
+        "output_schema": {"type": "object"},
+    }
+    body = {"environment": "own", "name": "new", "description": "d", "definition": definition}
+    made = sent(operator, "POST", "agents", body, 201)
+    assert made["definition"] == definition | {"timeout": 90}
+    assert (made["version"], made["enabled"], made["paused"]) == (1, True, False)
+    assert sent(operator, "POST", "agents/new/versions", definition, 201)["number"] == 1
+    second = sent(operator, "POST", "agents/new/versions", {"prompt": "Rest."}, 201)
+    assert (second["number"], second["definition"]["tools"]) == (2, [])
+    assert sent(operator, "GET", "agents/new/versions/1")["definition"]["max_steps"] == 7
+    assert [v["number"] for v in sent(operator, "GET", "agents/new/versions")["items"]] == [2, 1]
+    change = {"enabled": False, "paused": True, "description": ""}
+    changed = sent(operator, "PATCH", "agents/new", change)
+    assert {name: changed[name] for name in change} == change
+    assert sent(operator, "PATCH", "agents/new", {"description": "e"})["enabled"] is False
+
+
+def test_an_environment_is_paused_and_described(admin: Caller) -> None:
+    assert sent(admin, "PATCH", "environments/own", {"paused": True})["paused"] is True
+    changed = sent(admin, "PATCH", "environments/own", {"description": "Ours."})
+    assert (changed["paused"], changed["description"], changed["role"]) == (True, "Ours.", "admin")
+
+
+def test_a_secret_goes_in_and_never_comes_out(admin: Caller) -> None:
+    body = {"environment": "own", "name": "NEW", "value": SECRET, "secret": True}
+    made = sent(admin, "POST", "variables", body)
+    assert made["value"] is None
+    assert sent(admin, "GET", f"variables/{made['id']}")["value"] is None
+    again = sent(admin, "PUT", f"variables/{made['id']}", {"value": "other"})
+    assert (again["secret"], again["value"]) == (True, None)
+    assert Variable.objects.get(pk=made["id"]).reveal() == "other"
+
+
+def test_a_plain_variable_is_shown_and_removed(admin: Caller) -> None:
+    body = {"environment": "own", "name": "NEW", "value": "v", "secret": False}
+    made = sent(admin, "POST", "variables", body)
+    assert made["value"] == "v"
+    sent(admin, "DELETE", f"variables/{made['id']}", status=204)
+    sent(admin, "GET", f"variables/{made['id']}", status=404)
+
+
+def test_a_member_gets_and_loses_a_role(admin: Caller, world: World) -> None:
+    put = sent(admin, "PUT", "environments/own/members/stranger-person", {"role": "operator"})
+    assert put == {"environment": "own", "user": "stranger-person", "role": "operator"}
+    sent(world.callers["stranger"], "PATCH", "agents/own-agent", {"paused": True})
+    sent(admin, "DELETE", "environments/own/members/stranger-person", status=204)
+    sent(world.callers["stranger"], "GET", "agents/own-agent", status=404)
+
+
+def test_a_tool_is_approved_only_as_it_was_seen(admin: Caller, world: World) -> None:
+    path = f"tools/{world.tool.pk}"
+    sent(admin, "POST", f"{path}/approve", {"digest": "0" * 64}, 409)
+    assert sent(admin, "GET", path)["approved"] is False
+    done = sent(admin, "POST", f"{path}/approve", {"digest": world.tool.digest})
+    assert (done["approved"], done["approved_by"]) == (True, "admin-person/key")
+
+
+def test_a_server_nobody_answers_for_fails_the_test_and_says_why(
+    operator: Caller, world: World
+) -> None:
+    tried = sent(operator, "POST", "tool-servers/own-server/test")
+    assert (tried["ok"], tried["report"]) == (False, None)
+    assert tried["failure"]["code"] == "tool_server_unavailable"
+    sent(operator, "POST", "tool-servers/own-server/discover", status=503)
+    assert sent(operator, "GET", "tool-servers/own-server")["last_error"]
+
+
+@pytest.fixture
+def demo(world: World, monkeypatch: pytest.MonkeyPatch) -> ToolServer:
+    """Station's own demo server, started over stdio with a command the operator allowed."""
+    allowed = current().model_copy(
+        update={"mcp": current().mcp.model_copy(update={"stdio_commands": (sys.executable,)})}
+    )
+    monkeypatch.setattr("station.config.process._current", allowed, raising=False)
+    return toolservers.add(
+        ROOT,
+        environment_id=world.own.pk,
+        name="demo",
+        transport="stdio",
+        command=sys.executable,
+        args=DEMO,
+    )
+
+
+def test_the_openapi_document_is_valid_and_without_warnings(tmp_path: Path) -> None:
+    target = tmp_path / "openapi.yaml"
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(target))
+    assert target.stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("route", "method"), sorted(operations()))
+def test_every_operation_is_documented(openapi: dict[str, Any], route: str, method: str) -> None:
+    operation = operation_of(openapi, route, method)
+    assert operation["summary"]
+    assert operation["operationId"]
+    assert operation["tags"]
+    assert {name for way in operation["security"] for name in way} == {"api_key", "session"}
+    assert "application/problem+json" in operation["responses"]["401"]["content"]
+    assert ("requestBody" in operation) == (RULES[route, method].body is not None) or True
