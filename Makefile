@@ -53,9 +53,9 @@ format: setup ## Format the code and mend what lint can mend
 bench: setup ## Measure dispatch, width and growth beside bare Celery
 	@$(BIN)/python -m tests.bench
 
-lock: setup ## Resolve the lock files anew
+lock: setup ## Resolve the lock files anew (runtime.lock is the production image's: no embedded services)
 	@$(BIN)/uv pip compile -q pyproject.toml --extra embedded --group dev --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -o requirements/dev.lock
-	@$(BIN)/uv pip compile -q pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/dev.lock -o requirements/runtime.lock
+	@$(BIN)/uv pip compile -q pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url -c requirements/dev.lock -o requirements/runtime.lock
 	@grep -A 400 '^uv==' requirements/dev.lock | awk 'NR > 1 && /^[a-z]/ {exit} {print}' > requirements/bootstrap.lock
 
 clean: ## Remove the virtual environment and this checkout's data

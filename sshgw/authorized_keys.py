@@ -24,7 +24,7 @@ from station.core.errors import InvalidInput
 _log = structlog.get_logger(__name__)
 _LARGEST = 4 * 1024 * 1024
 _OPTION = re.compile(r'([A-Za-z0-9-]+)(?:="((?:[^"\\]|\\.)*)")?(,|[ \t]+|$)')
-_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa|rsa)-[^ \t,]*[ \t]")
+_KEY = re.compile(r"(ssh|ecdsa|sk-ssh|sk-ecdsa)-[^ \t,]*[ \t]")
 _WITHOUT_EFFECT = frozenset({
     "restrict", "pty", "no-pty", "port-forwarding", "no-port-forwarding", "agent-forwarding",
     "no-agent-forwarding", "x11-forwarding", "no-x11-forwarding", "user-rc", "no-user-rc",

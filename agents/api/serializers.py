@@ -3,19 +3,17 @@
 from rest_framework import serializers
 
 from agents.models import Agent, AgentVersion
-from station.accounts.api.shapes import (
+from station.accounts.api.fields import (
     AnyObject,
     Flag,
-    InEnvironment,
-    ListQuery,
     Reference,
     Seconds,
-    Shape,
     Switch,
     Text,
     Texts,
     Whole,
 )
+from station.accounts.api.shapes import InEnvironment, ListQuery, Shape
 
 _ENVIRONMENT = "Name or id of the environment."
 
@@ -94,7 +92,9 @@ class DefinitionShape(Shape):
     parameters = AnyObject(required=False, help_text="Passed to the model, like `temperature`.")
     tools = Texts(required=False, help_text="Grants: `server/tool` or `server/*`.")
     max_steps = Whole(required=False, help_text="25 if omitted.")
-    timeout = Seconds(required=False, help_text="Of running time; the configured one if omitted.")
+    timeout = Seconds(
+        required=False, allow_null=True, help_text="Of running time; the configured one if omitted."
+    )
     output_schema = AnyObject(
         required=False, allow_null=True, help_text="JSON Schema of the answer."
     )

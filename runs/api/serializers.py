@@ -10,19 +10,18 @@ from runs.entries import Kind
 from runs.models import Run, Worker
 from runs.queue import QueueState, why_queued
 from runs.states import Status
-from station.accounts.api.shapes import (
+from station.accounts.api.fields import (
     AnyObject,
     AnyOf,
     CleanedText,
     Count,
-    ListQuery,
     Moment,
     Reference,
     Seconds,
-    Shape,
     Text,
     Whole,
 )
+from station.accounts.api.shapes import ListQuery, Shape
 
 _STATUSES = [status.value for status in Status]
 

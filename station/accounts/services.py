@@ -201,6 +201,9 @@ def set_password(principal: Principal, *, username: str, password: str) -> User:
     row = user(username)
     if row.pk != principal.user_id:
         principal.require_platform_admin()
+    elif principal.kind != "user":
+        # A leaked key must not become the log-in of its owner.
+        raise Forbidden("A key cannot change its owner's password.", fix="Log in and change it.")
     if row.is_service_account:
         raise InvalidInput("password", "a service account has none", fix="Give it an API key.")
     _give_password(row, password)

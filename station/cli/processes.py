@@ -102,7 +102,8 @@ def run_server(roles: Sequence[str]) -> int:
     config = current()
     setproctitle("station server")
     ports = {"web": config.api.port, "ssh": config.ssh.port, "mcp": config.mcp.port}
-    return Supervisor(station_children(roles, ports, tls=config.tls.enabled)).run()
+    children = station_children(roles, ports, tls=config.tls.enabled)
+    return Supervisor(children, stop_together=True).run()
 
 
 def _stop_event() -> threading.Event:

@@ -1,7 +1,7 @@
 """The top of ``station``: the host's commands and the operators', loaded on demand."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import click
 from station.cli.operators import SUMMARIES
 from station.commands.exits import Exit
 from station.commands.registry import Registry
-from station.commands.running import Command, Group
+from station.commands.running import Command, Group, with_session
 from station.commands.session import Session
 
 _CONFIG_HELP = "Check and show the configuration."
@@ -120,80 +120,85 @@ class _McpGroup(Group):
 
 
 def _process_commands() -> list[Command]:
-    return [
-        _web(),
-        _process("worker", "run_worker", "Claim runs and carry them."),
-        _process("keeper", "run_keeper", "Recurring jobs: leases, schedules, retention."),
-        _process("ssh", "run_ssh", "The SSH gateway, port 2222."),
-        _process("migrate", "migrate", "Bring the database up to this version."),
-        _server(),
-        _local("up", "station.embedded.up", "Station on this machine, with its own PostgreSQL."),
-        _local("demo", "station.embedded.demo", "One real run from request to answer, explained."),
-    ]
-
-
-def _process(name: str, function: str, text: str) -> Command:
-    """A command that calls a function of ``station.cli.processes``, which sets up what it needs."""
-
-    def call() -> int:
-        from station.cli import processes  # noqa: PLC0415
-        from station.cli.operators import configuration  # noqa: PLC0415
-
-        configuration()
-        return int(getattr(processes, function)() or Exit.DONE)
-
-    return Command(name=name, callback=call, help=text)
-
-
-def _web() -> Command:
-    def call() -> int:
-        from station.cli.operators import configuration  # noqa: PLC0415
-        from station.cli.web import run_web  # noqa: PLC0415
-
-        return run_web(configuration())
-
-    return Command(name="web", callback=call, help="Web admin and REST API, port 8080.")
-
-
-def _server() -> Command:
-    def call(roles: str) -> int:
-        from station.cli.operators import configuration  # noqa: PLC0415
-        from station.cli.processes import run_server  # noqa: PLC0415
-
-        configuration()
-        chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",") if role.strip()))
-        if unknown := [role for role in chosen if role not in _ROLES]:
-            raise click.BadParameter(
-                f"there is no role {unknown[0]!r}; there are: {', '.join(_ROLES)}.",
-                param_hint="--roles",
-            )
-        return int(run_server(chosen) or Exit.DONE)
-
-    option = click.Option(
-        ["--roles"],
-        default=",".join(_ROLES),
-        show_default=True,
-        help="Which processes, separated by commas.",
-    )
-    text = "All of Station's processes under one supervisor."
-    return Command(name="server", params=[option], callback=call, help=text)
-
-
-def _local(name: str, module: str, text: str) -> Command:
-    def call(folder: str) -> int:
-        import importlib  # noqa: PLC0415
-
-        function: Callable[[Path, Session], int] = getattr(importlib.import_module(module), name)
-        return function(Path(folder), click.get_current_context().obj)
-
-    option = click.Option(
+    folder = click.Option(
         ["--data-dir", "folder"],
         default=_LOCAL_FOLDER,
         show_default=True,
         metavar="FOLDER",
         help="Holds its database, keys and logs; made if missing.",
     )
-    return Command(name=name, params=[option], callback=call, help=text)
+    roles = click.Option(
+        ["--roles"],
+        default=",".join(_ROLES),
+        show_default=True,
+        help="Which processes, separated by commas.",
+    )
+    return [
+        _process("web", "run_web", "Web admin and REST API, port 8080."),
+        _process("worker", "run_worker", "Claim runs and carry them."),
+        _process("keeper", "run_keeper", "Recurring jobs: leases, schedules, retention."),
+        _process("ssh", "run_ssh", "The SSH gateway, port 2222."),
+        _process("migrate", "migrate", "Bring the database up to this version."),
+        _host_command("server", _run_server, [roles]),
+        _host_command("up", _up, [folder]),
+        _host_command("demo", _demo, [folder]),
+    ]
+
+
+def _host_command(
+    name: str, function: Callable[..., int], parameters: Sequence[click.Parameter] = ()
+) -> Command:
+    return Command(
+        name=name,
+        callback=with_session(function),
+        params=list(parameters),
+        help=function.__doc__,
+    )
+
+
+def _process(name: str, function: str, text: str) -> Command:
+    """A command that calls a function of ``station.cli.processes``, which sets up what it needs."""
+
+    def call(_session: Session) -> int:
+        from station.cli import processes  # noqa: PLC0415
+        from station.cli.operators import configuration  # noqa: PLC0415
+
+        configuration()
+        return int(getattr(processes, function)())
+
+    call.__doc__ = text
+    return _host_command(name, call)
+
+
+def _run_server(_session: Session, roles: str) -> int:
+    """All of Station's processes under one supervisor."""
+    from station.cli.operators import configuration  # noqa: PLC0415
+    from station.cli.processes import run_server  # noqa: PLC0415
+
+    chosen = tuple(dict.fromkeys(role.strip() for role in roles.split(",") if role.strip()))
+    if unknown := [role for role in chosen if role not in _ROLES]:
+        raise click.BadParameter(
+            f"there is no role {unknown[0]!r}; there are {', '.join(_ROLES)}.",
+            param_hint="--roles",
+        )
+    if not chosen:
+        raise click.BadParameter("names no role.", param_hint="--roles")
+    configuration()
+    return run_server(chosen)
+
+
+def _up(session: Session, folder: str) -> int:
+    """Station on this machine, with its own PostgreSQL and Valkey."""
+    from station.embedded.up import up  # noqa: PLC0415
+
+    return up(Path(folder), session)
+
+
+def _demo(session: Session, folder: str) -> int:
+    """One real run from request to answer, told step by step."""
+    from station.embedded.demo import demo  # noqa: PLC0415
+
+    return demo(Path(folder), session)
 
 
 # --- global options -------------------------------------------------------------------------

@@ -50,6 +50,7 @@ def demo(folder: Path, session: Session) -> int:
         supervisor = Supervisor(
             station.children(roles),
             log_dir=logs,
+            stop_together=True,
             on_output=lambda name, line: say(f"{name}: {line}"),
         )
         with supervisor:

@@ -34,6 +34,7 @@ class Supervisor:
         on_output: OnOutput | None = None,
         log_dir: Path | None = None,
         policy: RestartPolicy | None = None,
+        stop_together: bool = False,
     ) -> None:
         """Describe the group; nothing is started yet.
 
@@ -43,6 +44,8 @@ class Supervisor:
                 under the name "station"; by default they are printed with the name in front.
             log_dir: the children write to `<log_dir>/<name>.log` instead.
             policy: when to restart and when to give up.
+            stop_together: signal all children at once, so that stopping takes as long as the
+                slowest of them and not as long as all in turn.
 
         Raises:
             ValueError: two children have the same name.
@@ -58,6 +61,7 @@ class Supervisor:
         self._signals = 0
         self._started: list[Child] = []
         self._failed = False
+        self._stop_together = stop_together
         self._children = [
             Child(
                 spec,
@@ -102,9 +106,18 @@ class Supervisor:
             raise
 
     def stop(self) -> None:
-        """Stop the children in reverse order. Call it once; a stopped group stays stopped."""
-        while self._started:
-            self._started.pop().stop(hurry=lambda: self._signals > 1)
+        """Stop the children, in reverse order or together. A stopped group stays stopped."""
+        stopping = [
+            threading.Thread(target=child.stop, kwargs={"hurry": lambda: self._signals > 1})
+            for child in reversed(self._started)
+        ]
+        self._started.clear()
+        for thread in stopping:
+            thread.start()
+            if not self._stop_together:
+                thread.join()
+        for thread in stopping:
+            thread.join()
         self._waker.close()
         self._alarm.close()
 

@@ -21,6 +21,7 @@ def up(folder: Path, session: Session) -> int:
         supervisor = Supervisor(
             station.children(),
             log_dir=station.logs,
+            stop_together=True,
             on_output=lambda name, line: say(f"{name}: {line}"),
         )
         url, ports = station.url, station.ports

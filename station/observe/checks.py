@@ -1,7 +1,6 @@
 """The readiness checks every process of Station has."""
 
 import pkgutil
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -85,11 +84,11 @@ def _own_migrations() -> set[tuple[str, str]]:
     """``(app, name)`` of every migration file; the modules themselves are not imported."""
     found: set[tuple[str, str]] = set()
     for app in apps.get_app_configs():
-        if find_spec(f"{app.name}.migrations") is not None:
-            package = import_module(f"{app.name}.migrations")
-            found |= {
-                (app.label, module.name)
-                for module in pkgutil.iter_modules(package.__path__)
-                if not module.ispkg and module.name[0] not in "_~"
-            }
+        package = find_spec(f"{app.name}.migrations")
+        folders = package.submodule_search_locations if package else None
+        found |= {
+            (app.label, module.name)
+            for module in pkgutil.iter_modules(folders or ())
+            if not module.ispkg and module.name[0] not in "_~"
+        }
     return found

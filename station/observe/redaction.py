@@ -1,5 +1,6 @@
 """Masks secrets in log lines: by the name of the field, by their shape, and by their value."""
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,7 @@ _SHAPES = re.compile(
 )
 _SHORTEST = 8
 """Shorter configured secrets are not looked for: they would mask ordinary words."""
+_OURS = frozenset({"timestamp", "level", "logger"})
 _DEEPEST = 6
 _LONGEST = 16_384
 
@@ -43,7 +45,8 @@ class Redaction:
 
     def __call__(self, _logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
         for name, value in event_dict.items():
-            event_dict[name] = self._field(name, value, 0)
+            if name not in _OURS:
+                event_dict[name] = self._field(name, value, 0)
         return event_dict
 
     def text(self, text: str) -> str:
@@ -56,7 +59,7 @@ class Redaction:
     def _field(self, name: object, value: object, depth: int) -> object:
         if value is None or isinstance(value, (bool, int, float)):
             return value
-        if isinstance(name, str) and _SECRET_NAME.search(name):
+        if isinstance(name, str) and _sounds_secret(name):
             return MASK
         return self._value(value, depth)
 
@@ -74,6 +77,11 @@ class Redaction:
             if isinstance(value, (list, tuple, set, frozenset)):
                 return [self._value(inner, depth + 1) for inner in value]
         return self.text(_shown(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sounds_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def _masked(match: re.Match[str]) -> str:

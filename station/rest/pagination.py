@@ -1,5 +1,6 @@
 """Pages of a list by cursor: stable while rows come and go."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from station.core.errors import InvalidInput
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 class CursorPage(CursorPagination):
@@ -53,6 +56,8 @@ class CursorPage(CursorPagination):
 
     def decode_cursor(self, request: Request) -> Cursor | None:
         try:
+            if not _BASE64.fullmatch(request.query_params.get(self.cursor_query_param, "")):
+                raise ValueError
             cursor = super().decode_cursor(request)
             if cursor is not None and cursor.position is not None:
                 self._check(str(cursor.position))

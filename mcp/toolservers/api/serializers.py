@@ -4,19 +4,17 @@ from typing import Any
 
 from rest_framework import serializers
 
-from station.accounts.api.shapes import (
+from station.accounts.api.fields import (
     Count,
     Flag,
-    InEnvironment,
-    ListQuery,
     OneOf,
     Reference,
-    Shape,
     Switch,
     Text,
     TextMap,
     Texts,
 )
+from station.accounts.api.shapes import InEnvironment, ListQuery, Shape
 from toolservers.definition import ServerReport
 from toolservers.logs import StderrLine
 from toolservers.models import Tool, ToolServer

@@ -4,17 +4,16 @@ from typing import Any
 
 from rest_framework import serializers
 
-from station.accounts.api.shapes import (
+from station.accounts.api.fields import (
     Flag,
-    ListQuery,
     Moment,
     OneOf,
     Reference,
-    Shape,
     Switch,
     Text,
     Texts,
 )
+from station.accounts.api.shapes import ListQuery, Shape
 from station.accounts.models import ApiKey, Environment, Membership, SshKey, User, Variable
 from station.core.principal import Principal, Role
 

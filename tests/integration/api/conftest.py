@@ -1,6 +1,9 @@
 """A world for each REST test."""
 
+from typing import Any
+
 import pytest
+from drf_spectacular.generators import SchemaGenerator
 
 from tests.integration.api.world import Caller, World, build
 
@@ -23,3 +26,10 @@ def admin(world: World) -> Caller:
 @pytest.fixture
 def platform(world: World) -> Caller:
     return world.callers["platform"]
+
+
+@pytest.fixture(scope="session")
+def openapi() -> dict[str, Any]:
+    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
+    document: dict[str, Any] = generator.get_schema(public=True)  # type: ignore[no-untyped-call]
+    return document

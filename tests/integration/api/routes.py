@@ -66,8 +66,8 @@ def _given(**body: Any) -> Callable[[World], Any]:
     return lambda world: body
 
 
-_FOR_PLATFORM = {"needs": "platform", "strangers": 403}
-_OF_SOMEBODY = {"needs": "platform", "members": 404}
+_FOR_PLATFORM: Mapping[str, Any] = {"needs": "platform", "strangers": 403}
+_OF_SOMEBODY: Mapping[str, Any] = {"needs": "platform", "members": 404}
 
 RULES: Mapping[tuple[str, str], Rule] = {
     ("environments", "get"): Rule(needs="anyone"),

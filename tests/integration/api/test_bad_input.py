@@ -133,7 +133,7 @@ BODIES: list[tuple[str, str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body", "field", "fix"), BODIES)
-def test_a_bad_body_is_refused_naming_the_field(
+def test_a_bad_body_is_refused_naming_the_field(  # noqa: PLR0917 - a table's columns
     world: World, method: str, path: str, body: Any, field: str, fix: str
 ) -> None:
     before = counts()

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,10 @@ import pytest
 from django.core.management import call_command
 
 from station.accounts.models import Variable
-from station.config import current
-from tests.integration.api.routes import RULES, operations
-from tests.integration.api.test_isolation import operation_of
-from tests.integration.api.world import ROOT, SECRET, Caller, World
-from toolservers import services as toolservers
-from toolservers.models import ToolServer
-
-DEMO = ("-m", "toolservers.demo_server")
+from station.config import process
+from tests.integration.api.documented import operation_of
+from tests.integration.api.routes import operations
+from tests.integration.api.world import SECRET, Caller, World
 
 
 def sent(caller: Caller, method: str, path: str, body: Any = None, status: int = 200) -> Any:
@@ -50,6 +47,11 @@ def test_an_agent_is_made_versioned_and_switched(operator: Caller) -> None:
     changed = sent(operator, "PATCH", "agents/new", change)
     assert {name: changed[name] for name in change} == change
     assert sent(operator, "PATCH", "agents/new", {"description": "e"})["enabled"] is False
+
+
+def test_a_definition_that_was_read_can_be_sent_back(operator: Caller) -> None:
+    definition = sent(operator, "GET", "agents/own-agent")["definition"]
+    assert sent(operator, "POST", "agents/own-agent/versions", definition, 201)["number"] == 1
 
 
 def test_an_environment_is_paused_and_described(admin: Caller) -> None:
@@ -103,20 +105,54 @@ def test_a_server_nobody_answers_for_fails_the_test_and_says_why(
 
 
 @pytest.fixture
-def demo(world: World, monkeypatch: pytest.MonkeyPatch) -> ToolServer:
-    """Station's own demo server, started over stdio with a command the operator allowed."""
-    allowed = current().model_copy(
-        update={"mcp": current().mcp.model_copy(update={"stdio_commands": (sys.executable,)})}
-    )
-    monkeypatch.setattr("station.config.process._current", allowed, raising=False)
-    return toolservers.add(
-        ROOT,
-        environment_id=world.own.pk,
-        name="demo",
-        transport="stdio",
-        command=sys.executable,
-        args=DEMO,
-    )
+def python_allowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The operator's configuration lets tool servers run this Python."""
+    file = tmp_path / "config.yaml"
+    file.write_text(json.dumps({"mcp": {"stdio_commands": [sys.executable]}}))
+    monkeypatch.setenv("STN_CONFIG", str(file))
+    process.reset()
+    yield
+    monkeypatch.undo()
+    process.reset()
+
+
+def test_a_real_server_is_tried_discovered_and_heard(
+    python_allowed: None, platform: Caller, operator: Caller
+) -> None:
+    body = {
+        "environment": "own",
+        "name": "demo",
+        "transport": "stdio",
+        "command": sys.executable,
+        "args": ["-m", "toolservers.demo_server"],
+        "env": {"PYTHONPATH": "mcp"},
+    }
+    sent(platform, "POST", "tool-servers", body, 201)
+    tried = sent(operator, "POST", "tool-servers/demo/test")
+    assert tried["ok"], tried["failure"]
+    offered = {tool["name"] for tool in tried["report"]["tools"]}
+    assert offered
+    assert sent(operator, "GET", "tool-servers/demo")["discovered_at"] is None
+    found = sent(operator, "POST", "tool-servers/demo/discover")
+    assert {tool["name"] for tool in found["items"]} == offered
+    assert sent(operator, "GET", "tool-servers/demo")["discovered_at"] is not None
+
+
+def test_what_a_server_complains_of_is_shown(
+    python_allowed: None, platform: Caller, operator: Caller
+) -> None:
+    complaint = "import sys; sys.exit('no such flag')"
+    body = {
+        "environment": "own",
+        "name": "broken",
+        "transport": "stdio",
+        "command": sys.executable,
+        "args": ["-c", complaint],
+    }
+    sent(platform, "POST", "tool-servers", body, 201)
+    assert sent(operator, "POST", "tool-servers/broken/test")["ok"] is False
+    lines = sent(operator, "GET", "tool-servers/broken/logs")["items"]
+    assert [line["line"] for line in lines] == ["no such flag"]
 
 
 def test_the_openapi_document_is_valid_and_without_warnings(tmp_path: Path) -> None:
@@ -133,4 +169,3 @@ def test_every_operation_is_documented(openapi: dict[str, Any], route: str, meth
     assert operation["tags"]
     assert {name for way in operation["security"] for name in way} == {"api_key", "session"}
     assert "application/problem+json" in operation["responses"]["401"]["content"]
-    assert ("requestBody" in operation) == (RULES[route, method].body is not None) or True

@@ -120,8 +120,7 @@ def test_a_failed_run_keeps_its_reason(world: World, operator: Caller) -> None:
         moved.run_id,
         moved.fence,
         Status.FAILED,
-        error_code="max_steps_reached",
-        error_message="It went on and on.",
+        error=("max_steps_reached", "It went on and on.", ""),
     )
     assert ended is not None
     run = json.loads(operator("GET", f"runs/{moved.run_id}").content)

@@ -147,9 +147,7 @@ def test_a_finish_stores_outcome_and_last_entries_together() -> None:
 
 def test_two_finishes_at_once_leave_one_terminal_event() -> None:
     moved = claimed()
-    done = in_parallel(
-        lambda: transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED), 6
-    )
+    done = in_parallel(lambda: transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED), 6)
     assert sum(result is not None for result in done) == 1
     assert RunEvent.objects.filter(run_id=moved.run_id, kind=Kind.FINISHED).count() == 1
 

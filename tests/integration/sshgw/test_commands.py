@@ -140,7 +140,7 @@ def test_a_signal_sent_to_the_command_cancels_it(ssh: Ssh, commands: Commands, k
         assert commands.waiting.acquire(timeout=20)
         message = paramiko.Message()
         message.add_bytes(b"\x62")
-        message.add_int(channel.remote_chanid)  # type: ignore[attr-defined]
+        message.add_int(channel.remote_chanid)
         message.add_string("signal")
         message.add_boolean(False)
         message.add_string("INT")
@@ -188,13 +188,13 @@ def test_a_stop_lets_a_command_finish_and_refuses_new_ones(
 
 
 def test_the_gauge_counts_connections(ssh: Ssh, commands: Commands) -> None:
-    assert CONNECTIONS._value.get() == 0  # type: ignore[attr-defined]
+    assert CONNECTIONS._value.get() == 0
     process = ssh.start("follow")
     assert commands.waiting.acquire(timeout=20)
-    assert CONNECTIONS._value.get() == 1  # type: ignore[attr-defined]
+    assert CONNECTIONS._value.get() == 1
     interrupt(process)
     process.communicate(timeout=20)
-    until(lambda: CONNECTIONS._value.get() == 0, "the gauge at 0")  # type: ignore[attr-defined]
+    until(lambda: CONNECTIONS._value.get() == 0, "the gauge at 0")
 
 
 # --- the real commands --------------------------------------------------------------------------

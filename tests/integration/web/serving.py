@@ -77,7 +77,9 @@ class Web:
 
 
 @contextlib.contextmanager
-def web(folder: Path, config: Mapping[str, Any] | None = None, **options: str) -> Iterator[Web]:
+def web(
+    folder: Path, config: Mapping[str, Any] | None = None, *, scheme: str = "http", **options: str
+) -> Iterator[Web]:
     """A web process that answers; its files are in ``folder``, its log is JSON."""
     file = folder / "config.yaml"
     file.write_text(json.dumps({"api": {"drain_delay": "0s"}, **(config or {})}))
@@ -87,7 +89,7 @@ def web(folder: Path, config: Mapping[str, Any] | None = None, **options: str) -
         "STN_LOG_FORMAT": "json",
         **options,
     }
-    served = Web(**variables)
+    served = Web(scheme=scheme, **variables)
     try:
         until(served.answers, seconds=30)
         yield served

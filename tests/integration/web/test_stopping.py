@@ -7,8 +7,11 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from tests.integration.web.serving import Web, until, web
+
+pytestmark = pytest.mark.django_db  # pytest-django makes only databases that tests name
 
 DRAINING: dict[str, Any] = {"api": {"drain_delay": "1s", "workers": 2}}
 

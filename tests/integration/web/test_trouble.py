@@ -16,6 +16,8 @@ from station.embedded.ports import free_port
 from station.embedded.postgres import Postgres
 from tests.integration.web.serving import until, web
 
+pytestmark = pytest.mark.django_db  # pytest-django makes only databases that tests name
+
 
 def test_a_database_that_hangs_makes_it_not_ready_within_two_seconds(
     folder: Path, service_folder: Path
@@ -35,7 +37,7 @@ def test_a_database_that_hangs_makes_it_not_ready_within_two_seconds(
 
                 def probe() -> None:
                     began = time.monotonic()
-                    answer = httpx.get(f"{served.url}/ready", timeout=10)
+                    answer = served.client.get("/ready")
                     slowest.append(time.monotonic() - began)
                     assert answer.status_code == 503
                     assert "database: " in answer.text
@@ -97,7 +99,7 @@ def test_tls_is_served_and_nothing_older_than_1_2(folder: Path) -> None:
         check=True, capture_output=True,
     )  # fmt: skip
     options = {"STN_TLS_CERT_PATH": str(certificate), "STN_TLS_KEY_PATH": str(key)}
-    with web(folder, scheme="https", **options) as served:
+    with web(folder, None, scheme="https", **options) as served:
         assert served.client.get("/health").status_code == 200
         old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         old.check_hostname, old.verify_mode = False, ssl.CERT_NONE

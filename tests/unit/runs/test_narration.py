@@ -12,7 +12,7 @@ def event(seq: int, kind: str, at: str = "12:00:00", **payload: Any) -> dict[str
 
 
 def answered(step: int, content: str, **changes: Any) -> dict[str, Any]:
-    payload = {
+    payload: dict[str, Any] = {
         "step": step, "content": content, "tool_calls": [], "model": "openai/gpt-4",
         "input_tokens": 1200, "output_tokens": 34, "cost_usd": "0.00120000", "duration": 1.25,
         "attempts": 1,

@@ -1,0 +1,145 @@
+"""The tools that Station offers to MCP clients, and what their arguments must look like."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+from mcp_types import Tool, ToolAnnotations
+
+from station.core.errors import InvalidInput
+
+DEFAULT_WAIT = 50.0
+"""Seconds; below the minute after which many clients give up on a tool."""
+LONGEST_WAIT = 600.0
+PREFIX = "agent"
+_LONGEST_NAME = 64
+_DIGEST = 8
+_LONGEST_PROBLEM = 300
+
+Schema = Mapping[str, Any]
+
+_TASK = {"type": "string", "description": "What the agent is to do, in plain words."}
+_DATA = {
+    "type": "object",
+    "description": "Structured input for the agent, if it needs some.",
+    "additionalProperties": True,
+}
+_WAIT = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": LONGEST_WAIT,
+    "default": DEFAULT_WAIT,
+    "description": "How many seconds to wait for the run's end before answering with its state.",
+}
+_RUN_ID = {"type": ["integer", "string"], "description": "The run's number."}
+
+
+def _schema(required: tuple[str, ...] = (), **properties: Schema) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+AGENT_SCHEMA = _schema(("task",), task=_TASK, data=_DATA)
+
+LIST_AGENTS = Tool(
+    name="list_agents",
+    title="List agents",
+    description="The agents of this Station that you may see, with their environments.",
+    input_schema=_schema(
+        environment={"type": "string", "description": "Only agents of this environment."}
+    ),
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+RUN_AGENT = Tool(
+    name="run_agent",
+    title="Run an agent",
+    description=(
+        "Give an agent a task, and wait a while for its result. A run that takes longer goes on: "
+        "get_run waits for it further."
+    ),
+    input_schema=_schema(
+        ("agent", "task"),
+        agent={"type": ["string", "integer"], "description": "The agent's name or id."},
+        environment={
+            "type": "string",
+            "description": "The agent's environment, needed when its name exists in several.",
+        },
+        task=_TASK,
+        data=_DATA,
+        wait_seconds=_WAIT,
+        idempotency_key={
+            "type": "string",
+            "description": "Repeating a call with the same key and task starts no second run.",
+        },
+    ),
+    annotations=ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
+)
+GET_RUN = Tool(
+    name="get_run",
+    title="Look at a run",
+    description="A run's state and, once it has ended, its result. May wait for the end.",
+    input_schema=_schema(("run_id",), run_id=_RUN_ID, wait_seconds=_WAIT | {"default": 0}),
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+CANCEL_RUN = Tool(
+    name="cancel_run",
+    title="Cancel a run",
+    description="End a run: at once when it has not started, else after its present step.",
+    input_schema=_schema(("run_id",), run_id=_RUN_ID),
+    annotations=ToolAnnotations(
+        read_only_hint=False, destructive_hint=True, idempotent_hint=True, open_world_hint=False
+    ),
+)
+FIXED: Mapping[str, Tool] = {
+    tool.name: tool for tool in (LIST_AGENTS, RUN_AGENT, GET_RUN, CANCEL_RUN)
+}
+
+
+def agent_tool(environment: str, agent: str, description: str) -> Tool:
+    """The tool that runs one agent."""
+    about = f"Agent {agent} of environment {environment}."
+    return Tool(
+        name=tool_name(environment, agent),
+        title=f"{agent} ({environment})",
+        description=f"{description.strip()} ({about})" if description.strip() else about,
+        input_schema=AGENT_SCHEMA,
+        annotations=RUN_AGENT.annotations,
+    )
+
+
+def tool_name(environment: str, agent: str) -> str:
+    """The name of an agent's tool: ``agent_<environment>_<name>``, at most 64 characters.
+
+    Names have no underscore, so that no two agents share one; a name that is too long ends in a
+    digest of the whole.
+    """
+    name = f"{PREFIX}_{environment}_{agent}"
+    if len(name) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return f"{name[: _LONGEST_NAME - _DIGEST - 1]}_{digest}"
+
+
+def check(schema: Schema, arguments: Mapping[str, Any]) -> None:
+    """Raise :class:`InvalidInput` naming the first argument that does not fit ``schema``."""
+    validator = jsonschema.Draft202012Validator(schema)
+    error = next(iter(sorted(validator.iter_errors(dict(arguments)), key=_order)), None)
+    if error is None:
+        return
+    path = ".".join(str(step) for step in error.absolute_path)
+    known = ", ".join(schema["properties"]) or "none"
+    raise InvalidInput(
+        path or "arguments",
+        error.message[:_LONGEST_PROBLEM],
+        fix=f"The tool's arguments are: {known}.",
+    )
+
+
+def _order(error: jsonschema.ValidationError) -> tuple[bool, str]:
+    """What is missing comes first: that is what a caller has to know."""
+    return error.validator != "required", error.message

@@ -1,0 +1,216 @@
+"""Station as an MCP server: who asks for what, whatever the transport."""
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+import structlog
+from django.db import InterfaceError, OperationalError
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+    Tool,
+)
+
+from mcpgw import calls, catalog
+from mcpgw.waiting import News, Waiting
+from runs.database import Units
+from station.config import Config
+from station.core.errors import Kind, StationError, Unavailable
+from station.core.ids import uuid7
+from station.core.principal import Principal
+from station.observe.context import REQUEST_ID, bind_principal, bound
+from station.observe.metrics import ERRORS
+
+Context = ServerRequestContext[Any, Any]
+Identify = Callable[[Any], Principal]
+"""Who sent a request (the transport's own, ``None`` for stdio). May use the ORM."""
+
+INSTRUCTIONS = (
+    "Station runs AI agents as jobs. list_agents shows them, run_agent gives one a task, get_run "
+    "waits for the result of a run that takes longer. Each agent is also a tool of its own."
+)
+_THREADS = 8
+_log = structlog.get_logger(__name__)
+
+
+class Gateway:
+    """The tools, for the principals that ``identify`` names."""
+
+    def __init__(self, identify: Identify, units: Units, waiting: Waiting) -> None:
+        self._identify = identify
+        self._units = units
+        self._waiting = waiting
+
+    def server(self) -> "Server[dict[str, Any]]":
+        """The SDK's server with this gateway's handlers."""
+        return Server(
+            "station",
+            version=version("station"),
+            title="Station",
+            instructions=INSTRUCTIONS,
+            on_list_tools=self.list_tools,
+            on_call_tool=self.call_tool,
+            # No tool takes arguments from headers; the SDK would list all tools to find out.
+            get_tool_input_schema=lambda _name: None,
+        )
+
+    async def list_tools(
+        self, context: Context, params: PaginatedRequestParams | None
+    ) -> ListToolsResult:
+        """The fixed tools and one for each agent the principal may run, in pages."""
+        cursor = params.cursor if params is not None else None
+        if cursor is not None and not (cursor.isdecimal() and len(cursor) < 19):
+            raise MCPError(INVALID_PARAMS, "The cursor is not one that tools/list gave.")
+        principal = await self._principal(context)
+        agents, following = await self._units.run(
+            partial(calls.agent_tools, principal, int(cursor or 0))
+        )
+        tools: list[Tool] = [] if cursor else list(catalog.FIXED.values())
+        tools += [catalog.agent_tool(a.environment.name, a.name, a.description) for a in agents]
+        return ListToolsResult(
+            tools=tools,
+            next_cursor=None if following is None else str(following),
+            ttl_ms=0,
+            cache_scope="private",
+        )
+
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
+        """Call a tool; what goes wrong is told in its result, as the protocol wants it."""
+        request_id = str(uuid7())
+        with bound(**{REQUEST_ID: request_id}, tool=params.name[:100]):
+            try:
+                return await self._call(context, params, request_id)
+            except StationError as error:
+                return _fault(error)
+            except (OperationalError, InterfaceError) as error:
+                _log.warning("database_unavailable", problem=str(error).strip())
+                return _fault(
+                    Unavailable("Station's database cannot be reached.", fix="Try again soon.")
+                )
+            except MCPError:
+                raise
+            except Exception:  # noqa: BLE001 - a bug in one call must not end the session
+                reference = secrets.token_hex(6)
+                ERRORS.labels("mcp").inc()
+                _log.exception("tool_call_errored", reference=reference)
+                return _fault(
+                    StationError(
+                        f"Station failed internally. The reference is {reference}.",
+                        fix="It finds the cause in the MCP gateway's log.",
+                    )
+                )
+
+    async def _call(
+        self, context: Context, params: CallToolRequestParams, request_id: str
+    ) -> CallToolResult:
+        principal = await self._principal(context)
+        bind_principal(principal)
+        arguments = params.arguments or {}
+        tool = catalog.FIXED.get(params.name)
+        if tool is None:
+            agent = await self._units.run(partial(calls.agent_of_tool, principal, params.name))
+            if agent is None:
+                raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}")
+            catalog.check(catalog.AGENT_SCHEMA, arguments)
+            return await self._run(context, principal, agent, arguments, request_id)
+        catalog.check(tool.input_schema, arguments)
+        match tool.name:
+            case "list_agents":
+                found = await self._units.run(
+                    partial(calls.list_agents, principal, arguments.get("environment"))
+                )
+                lines = [f"{a['environment']}/{a['name']}: {a['description']}"
+                         for a in found["agents"]]  # fmt: skip
+                return _result("\n".join(lines) or "There are no agents you may see.", found)
+            case "run_agent":
+                agent = await self._units.run(
+                    partial(
+                        calls.find_agent,
+                        principal,
+                        arguments["agent"],
+                        arguments.get("environment"),
+                    )
+                )
+                return await self._run(context, principal, agent, arguments, request_id)
+            case "get_run":
+                seconds = arguments.get("wait_seconds", 0)
+                body = await self._wait(context, principal, arguments["run_id"], seconds)
+                return _result(calls.told(body), body)
+            case _:
+                run_id = await self._units.run(
+                    partial(calls.cancel, principal, arguments["run_id"])
+                )
+                body = await self._units.run(partial(calls.view, principal, run_id))
+                return _result(f"Run {run_id} is {_stopping(body)}.", body)
+
+    async def _run(
+        self,
+        context: Context,
+        principal: Principal,
+        agent: Any,
+        arguments: dict[str, Any],
+        request_id: str,
+    ) -> CallToolResult:
+        run_id = await self._units.run(
+            partial(calls.submit, principal, agent, arguments, request_id=request_id)
+        )
+        seconds = arguments.get("wait_seconds", catalog.DEFAULT_WAIT)
+        body = await self._wait(context, principal, run_id, seconds)
+        failed = calls.ended(body) and body["status"] != "succeeded"
+        return _result(calls.told(body), body, is_error=failed)
+
+    async def _wait(
+        self, context: Context, principal: Principal, run_id: int | str, seconds: float
+    ) -> calls.Body:
+        async def on_step(number: int, line: str) -> None:
+            with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
+                await context.session.report_progress(float(number), message=line)
+
+        return await self._waiting.until_ended(principal, run_id, seconds, on_step)
+
+    async def _principal(self, context: Context) -> Principal:
+        return await self._units.run(partial(self._identify, context.request))
+
+
+@asynccontextmanager
+async def opened(config: Config, identify: Identify) -> AsyncIterator[tuple[Gateway, Waiting]]:
+    """A gateway with its database threads and its subscription, which end with the context."""
+    units = Units(threads=_THREADS)
+    news = News(config.redis.url.get_secret_value())
+    waiting = Waiting(units, news)
+    try:
+        yield Gateway(identify, units, waiting), waiting
+    finally:
+        waiting.stop()
+        await news.close()
+        units.close()
+
+
+def _stopping(body: calls.Body) -> str:
+    return "cancelled" if calls.ended(body) else "being cancelled"
+
+
+def _result(text: str, body: calls.Body, *, is_error: bool = False) -> CallToolResult:
+    return CallToolResult(
+        content=[TextContent(type="text", text=text)], structured_content=body, is_error=is_error
+    )
+
+
+def _fault(error: StationError) -> CallToolResult:
+    body = {"code": error.code, "message": error.message, "fix": error.fix, **error.details()}
+    if error.kind is Kind.UNAUTHENTICATED:
+        _log.info("credential_refused")
+    return _result(str(error), {"error": body}, is_error=True)

@@ -1,0 +1,152 @@
+"""Run the measurements and print one report: ``python -m tests.bench [--rounds N] [--json]``."""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from station.embedded.ports import free_port
+from tests.bench import dispatch, width
+from tests.bench.stage import Stage, until
+
+Figures = dict[str, float]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="medians of that many rounds")
+    parser.add_argument("--only", choices=["dispatch", "width", "growth"])
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    report: dict[str, Any] = {"cpus": os.cpu_count(), "rounds": options.rounds}
+    parts: dict[str, Callable[[int], dict[str, Any]]] = {
+        "dispatch": _dispatch,
+        "width": _width,
+        "growth": _growth,
+    }
+    for name, part in parts.items():
+        if options.only in (None, name):
+            report[name] = part(options.rounds)
+    sys.stdout.write(json.dumps(report, indent=1) + "\n" if options.json else _table(report))
+    return 0
+
+
+def _staged(work: Callable[[Stage, str, str], Any]) -> Any:
+    """Do ``work`` on a fresh stage with its scripted model and its tool server."""
+    with Stage() as stage:
+        import django  # noqa: PLC0415
+
+        import station.celery  # noqa: F401, PLC0415
+
+        django.setup()
+        from django.core.management import call_command  # noqa: PLC0415
+        from django.db import connection  # noqa: PLC0415
+
+        call_command("migrate", verbosity=0)
+        script = stage.folder / "scenario.yaml"
+        scenarios = [*dispatch.scenario(), *width.scenario()]
+        script.write_text(yaml.safe_dump({"scenarios": scenarios}))
+        model, tools = free_port(), free_port()
+        stage.start("-m", "runs.scripted", "--scenario", str(script), "--port", str(model))
+        sink = str(stage.folder / "sink")
+        stage.start("-m", "toolservers.testing", "--sink", sink, "--http", str(tools))
+        until(lambda: (stage.folder / "log").read_text().count("listening") == 2, "the servers")
+        stage.start("-m", "station.cli.main", "keeper")
+        try:
+            return work(stage, f"http://127.0.0.1:{model}/v1", f"http://127.0.0.1:{tools}/mcp")
+        except BaseException:
+            sys.stderr.write((stage.folder / "log").read_text()[-4000:])
+            raise
+        finally:
+            connection.close()
+
+
+def _dispatch(rounds: int) -> dict[str, Any]:
+    from tests.bench import peer  # noqa: PLC0415
+
+    def work(stage: Stage, model: str, _: str) -> dict[str, Any]:
+        mine, theirs = [], []
+        for number in range(rounds):
+            _say(f"dispatch, round {number + 1} of {rounds}")
+            mine.append(dispatch.station(stage, model))
+            theirs.append(peer.dispatched(stage))
+        return {"station": _medians(mine), "celery": _medians(theirs)}
+
+    return _staged(work)  # type: ignore[no-any-return]
+
+
+def _width(rounds: int) -> dict[str, Any]:
+    from tests.bench import peer  # noqa: PLC0415
+
+    def work(stage: Stage, model: str, tools: str) -> dict[str, Any]:
+        mine = []
+        for number in range(rounds):
+            _say(f"width, round {number + 1} of {rounds}")
+            mine.append(width.station(stage, model, tools))
+        station = _medians(mine)
+        _say("width, bare Celery in the same memory")
+        return {
+            "station": station,
+            "celery": peer.conversed(stage, model, tools, station["peak_mb"]),
+        }
+
+    return _staged(work)  # type: ignore[no-any-return]
+
+
+def _growth(rounds: int) -> dict[str, Any]:
+    from tests.bench import growth  # noqa: PLC0415
+
+    _say("growth")
+    return _staged(lambda *_: growth.measure())  # type: ignore[no-any-return]
+
+
+def _medians(rounds: list[Figures]) -> Figures:
+    return {name: statistics.median(each[name] for each in rounds) for name in rounds[0]}
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"==> {line}\n")
+    sys.stderr.flush()
+
+
+def _table(report: dict[str, Any]) -> str:
+    """The report for reading; each row is one figure, with the ratio where there is a peer."""
+    lines = [f"Station's benchmark: {report['cpus']} CPUs, medians of {report['rounds']} rounds"]
+    for part in ("dispatch", "width"):
+        if part not in report:
+            continue
+        station, celery = report[part]["station"], report[part]["celery"]
+        lines += ["", f"{part:32}{'station':>12}{'celery':>12}"]
+        lines += [f"  {name:30}{value:12.1f}" for name, value in station.items()]
+        lines += [f"  {name:30}{'':12}{value:12.1f}" for name, value in celery.items()]
+    if "dispatch" in report:
+        mine, peer = report["dispatch"]["station"], report["dispatch"]["celery"]
+        ratio = mine["runs_per_s"] / peer["tasks_per_s"]
+        lines.append(f"  {'runs per no-op task':30}{ratio:12.3f}")
+        ratio = mine["start_p50_ms"] / peer["start_p50_ms"]
+        lines.append(f"  {'start p50, times the peer':30}{ratio:12.1f}")
+    if "width" in report:
+        mine, peer = report["width"]["station"], report["width"]["celery"]
+        lines.append(
+            f"  {'times faster, same memory':30}{peer['wall_s_for_500'] / mine['wall_s']:12.1f}"
+        )
+        ratio = peer["cpu_ms_per_run"] / mine["cpu_ms_per_run"]
+        lines.append(f"  {'times less CPU a run':30}{ratio:12.1f}")
+    if "growth" in report:
+        growth = report["growth"]
+        lines += ["", f"{'growth':18}{'claim p50':>12}{'claim p99':>12}{'page p50':>12}   (ms)"]
+        for size, figures in growth.items():
+            if size != "appends":
+                columns = "".join(f"{value:12.2f}" for value in figures.values())
+                lines.append(f"  {int(size):>8,} queued{columns}")
+        lines.append(f"  appends by one writer: {growth['appends']['per_s']:.0f} a second")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

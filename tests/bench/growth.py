@@ -1,0 +1,88 @@
+"""(c) Whether claiming, listing and appending stay as fast when the tables grow."""
+
+import json
+import time
+from collections.abc import Callable
+from decimal import Decimal
+
+from tests.bench.stage import percentile
+
+SIZES = (1_000, 10_000, 100_000)
+CLAIMS = 200
+PAGES = 30
+APPENDS = 2_000
+_FILL = """
+INSERT INTO agent_runs (environment_id, agent_id, version_id, status, input, data, priority,
+  timeout, submitted_by, submitter_kind, submitter_id, request_id, worker, fence, crashes,
+  running_ms, last_seq, steps, input_tokens, output_tokens, cost_usd, output, error_code,
+  error_message, error_reference, wait_reason)
+SELECT %s, %s, %s, 'queued', 'task ' || n, '{}', 0, 300, 'bench', 'system', 'bench', '', '', 0, 0,
+  0, 1, 0, 0, 0, 0, '', '', '', '', ''
+  FROM generate_series(1, %s) AS n
+"""
+
+
+def measure() -> dict[str, dict[str, float]]:
+    """Claim p50 and p99, list page p50 (all in ms) for each size; appends a second at the end."""
+    from django.db import connection  # noqa: PLC0415
+
+    from runs import journal, queue  # noqa: PLC0415
+    from runs.entries import Entry, Kind, Spent  # noqa: PLC0415
+    from runs.models import Run  # noqa: PLC0415
+    from tests import factories  # noqa: PLC0415
+
+    agent = factories.agent()
+    assert agent.current_version is not None
+    page = _lister()
+    figures: dict[str, dict[str, float]] = {}
+    for size in SIZES:
+        queued = Run.objects.filter(status="queued").count()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _FILL, [agent.environment_id, agent.pk, agent.current_version.pk, size - queued]
+            )
+            cursor.execute("ANALYZE agent_runs")
+        claims = [_timed(lambda: queue.claim("bench", 600.0)) for _ in range(CLAIMS)]
+        pages = [_timed(page) for _ in range(PAGES)]
+        figures[str(size)] = {
+            "claim_p50_ms": percentile(claims, 0.5),
+            "claim_p99_ms": percentile(claims, 0.99),
+            "page_p50_ms": percentile(pages, 0.5),
+        }
+    moved = queue.claim("bench", 600.0)
+    assert moved is not None
+    begun = time.monotonic()
+    spent = Spent(steps=1, input_tokens=100, output_tokens=20, cost_usd=Decimal("0.001"))
+    for number in range(APPENDS):
+        entry = Entry(kind=Kind.MODEL_ANSWERED, payload={"step": number, "content": "x" * 500})
+        journal.append(moved.run_id, moved.fence, [entry], spent)
+    figures["appends"] = {"per_s": APPENDS / (time.monotonic() - begun)}
+    return figures
+
+
+def _timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1000
+
+
+def _lister() -> Callable[[], object]:
+    """Reads a page of runs through the REST view, as a member of one environment would."""
+    from django.test import Client  # noqa: PLC0415
+
+    from station.accounts import services as accounts  # noqa: PLC0415
+    from tests import factories  # noqa: PLC0415
+
+    accounts.create_user(
+        factories.OPERATOR, username=f"bench-{time.time_ns()}", platform_admin=True
+    )
+    user = accounts.visible_users(factories.OPERATOR).order_by("-pk")[0]
+    _, key = accounts.create_api_key(factories.OPERATOR, name="bench", username=user.username)
+    client = Client(headers={"authorization": f"Bearer {key}"})
+
+    def page() -> object:
+        response = client.get("/api/v1/runs?limit=50")
+        assert response.status_code == 200, response.content
+        return json.loads(response.content)
+
+    return page

@@ -1,0 +1,139 @@
+"""agent list, show, create, apply, export and its switches."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from agents.models import Agent, AgentVersion
+from tests import factories
+from tests.unit.commands.seats import Outcome
+
+pytestmark = pytest.mark.django_db
+Station = Callable[..., Outcome]
+Parsed = Callable[..., Any]
+HELPER = """\
+name: helper
+environment: prod
+description: It helps.
+prompt: |
+  You help.
+  Be brief.
+model: openai/gpt-4
+tools: [machine/*]
+parameters: {temperature: 0.5}
+timeout: 5m
+"""
+
+
+def test_an_agent_is_created_from_options(station: Station, parsed: Parsed) -> None:
+    factories.environment("prod")
+    done = station(
+        "agent", "create", "helper", "--env", "prod", "--prompt", "@-", "--tool", "machine/*",
+        "--tool", "mail/send", "--parameters", '{"temperature": 0.5}', "--timeout", "5m",
+        "--max-steps", "3", "--output-schema", '{"type": "object"}', stdin="You help.",
+    )  # fmt: skip
+    assert done.code == 0
+    definition = parsed("agent", "show", "helper")["definition"]
+    assert definition == {
+        "prompt": "You help.", "model": "", "fallback_models": [],
+        "parameters": {"temperature": 0.5}, "tools": ["machine/*", "mail/send"], "max_steps": 3,
+        "timeout": 300.0, "output_schema": {"type": "object"},
+    }  # fmt: skip
+    assert [each["name"] for each in parsed("agent", "list", "--env", "prod")] == ["helper"]
+
+
+def test_an_agent_is_shown_to_a_person(station: Station) -> None:
+    agent = factories.agent(name="helper", prompt="You help.\nBe \x1b[2Jbrief.", timeout=90)
+    out = station("agent", "show", str(agent.pk)).out
+    assert "state        enabled" in out
+    assert "timeout      1 m 30 s" in out
+    assert out.endswith("\nprompt\n  You help.\n  Be [2Jbrief.\n")
+    assert "helper" in station("agent", "list").out
+
+
+def test_apply_makes_changes_and_keeps(station: Station) -> None:
+    factories.environment("prod")
+
+    def applied(text: str) -> str:
+        done = station("agent", "apply", "-f", "-", stdin=text)
+        assert (done.code, done.err) == (0, "")
+        return done.out
+
+    assert applied(HELPER) == "Agent helper in prod: made.\n"
+    assert applied(HELPER) == "Agent helper in prod: unchanged.\n"
+    assert applied(HELPER.replace("brief", "long")) == "Agent helper in prod: changed, version 2.\n"
+    assert applied(HELPER.replace("brief", "long") + "paused: true\n") == (
+        "Agent helper in prod: changed.\n"
+    )
+    agent = Agent.objects.get()
+    assert (agent.paused, agent.description, AgentVersion.objects.count()) == (True, "It helps.", 2)
+    assert agent.current_version is not None
+    assert agent.current_version.timeout == 300
+
+
+def test_what_is_exported_applies_unchanged(station: Station) -> None:
+    factories.environment("prod")
+    station("agent", "apply", "-f", "-", stdin=HELPER + "enabled: false\n")
+    exported = station("agent", "export", "helper").out
+    assert "prompt: |\n  You help.\n  Be brief.\n" in exported
+    assert yaml.safe_load(exported) == yaml.safe_load(HELPER + "enabled: false\n")
+    assert station("agent", "apply", "-f", "-", stdin=exported).out.endswith("unchanged.\n")
+
+
+def test_several_agents_travel_in_one_file_to_another_environment(station: Station) -> None:
+    one = factories.environment("one")
+    factories.environment("two")
+    factories.agent(one, "a")
+    factories.agent(one, "b")
+    exported = station("agent", "export", "a", "b").out.replace("environment: one\n", "")
+    assert station("agent", "apply", "-f", "-", stdin=exported).code == 2
+    assert station("agent", "apply", "-f", "-", "--env", "two", stdin=exported).code == 0
+    assert Agent.objects.filter(environment__name="two").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no document"),
+        ("[", "is not YAML"),
+        ("- a", "must be a mapping"),
+        ("name: a", "document 1.prompt: is required"),
+        (HELPER + "promt: x\n", "Did you mean prompt?"),
+        (HELPER + "max_steps: many\n", "document 1.max_steps: must be a whole number"),
+        (HELPER + "max_steps: true\n", "document 1.max_steps: must be a whole number"),
+        (HELPER + "enabled: 1\n", "document 1.enabled: must be true or false"),
+        (HELPER.replace("5m", "5 minutes"), "'5 minutes' is no duration"),
+        (HELPER + "output_schema: {default: 2026-01-01}\n", "JSON does not know"),
+        (HELPER + "a: &a [1]\nb: *a\n", "aliases"),
+        (HELPER.replace("machine/*", "machine"), "is not a grant"),
+        (HELPER.replace("prod", "nowhere"), "nowhere"),
+    ],
+)
+def test_a_bad_file_changes_nothing(station: Station, text: str, words: str) -> None:
+    factories.environment("prod")
+    done = station("agent", "apply", "-f", "-", stdin=text)
+    assert done.code in (2, 3)
+    assert words in done.err
+    assert done.out == ""
+    assert not Agent.objects.exists()
+
+
+def test_an_agent_named_like_a_number_is_not_taken_for_an_id(station: Station) -> None:
+    where = factories.environment("prod")
+    other = factories.agent(where, "other")
+    document = HELPER.replace("helper", f"'{other.pk}'")
+    assert station("agent", "apply", "-f", "-", stdin=document).code == 0
+    assert Agent.objects.count() == 2
+    other.refresh_from_db()
+    assert other.versions.count() == 1
+
+
+def test_an_agent_is_switched(station: Station, parsed: Parsed) -> None:
+    factories.agent(name="helper")
+    assert "its runs wait" in station("agent", "pause", "helper").out
+    assert parsed("agent", "show", "helper")["paused"] is True
+    assert parsed("agent", "resume", "helper")["paused"] is False
+    assert parsed("agent", "disable", "helper")["enabled"] is False
+    assert parsed("agent", "enable", "helper")["enabled"] is True
