@@ -35,7 +35,7 @@ test: setup ## The whole test suite
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup lint types ## Format, lint, layers, types, migrations, tests
-	@$(BIN)/python -m tests.migrations_check
+	@DJANGO_SETTINGS_MODULE=tests.static_settings PYTHONPATH=. PYTHONWARNINGS=ignore::RuntimeWarning $(BIN)/django-admin makemigrations --check --dry-run
 	@$(MAKE) --no-print-directory test
 
 lint: setup ## Format check, lint, import layers

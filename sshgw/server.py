@@ -75,13 +75,15 @@ class Gateway:
         run_command: session.RunCommand,
         *,
         login_grace: float = LOGIN_GRACE,
+        most_commands: int = MOST_COMMANDS,
     ) -> None:
-        """``login_grace`` is in seconds."""
+        """Hold strangers for ``login_grace`` seconds, run at most ``most_commands`` at once."""
         self._listener = listener
         self._key = key
         self._identities = identities
         self._run_command = run_command
         self._login_grace = login_grace
+        self._most_commands = most_commands
         self._connections: list[Connection] = []
         self._commands: dict[paramiko.Channel, session.Command] = {}
         self._lock = threading.Lock()
@@ -199,7 +201,7 @@ class Gateway:
         with self._lock:
             if self._stopping:
                 refusal = "Station's SSH gateway is stopping. Try again in a moment."
-            elif len(self._commands) >= MOST_COMMANDS:
+            elif len(self._commands) >= self._most_commands:
                 refusal = "Station's SSH gateway runs too many commands now. Try again later."
             else:
                 refusal = ""

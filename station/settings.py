@@ -26,6 +26,7 @@ AUTH_USER_MODEL = "accounts.User"
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -132,8 +133,14 @@ SPECTACULAR_SETTINGS = {
 UNFOLD = {
     "SITE_TITLE": "Station",
     "SITE_HEADER": "Station",
+    "SITE_SUBHEADER": "AI agents as jobs",
+    "SITE_SYMBOL": "hub",
+    "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "STYLES": ["/static/station/admin.css"],
+    "DASHBOARD_CALLBACK": "runs.admin.workers.dashboard",
+    "SIDEBAR": {"navigation": "station.accounts.admin.navigation.sidebar"},
 }
 
 LOGGING_CONFIG = "station.observe.logging.configure"

@@ -18,7 +18,7 @@ from mcp.server.stdio import stdio_server
 from mcpgw.errors import KeyFileUnreadable
 from mcpgw.gateway import opened
 from station.accounts import principals
-from station.config import Config
+from station.config import current
 from station.core.principal import Principal, system
 
 KEY_VARIABLE = "STATION_API_KEY"
@@ -47,14 +47,16 @@ def identity(key_file: Path | None, environ: Mapping[str, str]) -> Callable[[], 
     return lambda: operator
 
 
-def serve(config: Config, identify: Callable[[], Principal]) -> None:
+def serve(key_file: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> None:
     """Serve the client at the other end of standard input until it closes it.
 
     Django must be set up. Nothing else may be written to standard output.
 
     Raises:
+        KeyFileUnreadable: see :func:`identity`.
         Unauthenticated: the key is not valid, from the start.
     """
+    identify = identity(key_file, environ)
     try:
         identify()
     finally:
@@ -63,11 +65,11 @@ def serve(config: Config, identify: Callable[[], Principal]) -> None:
         # A thread sits in a read that nothing interrupts; there is nothing to save either.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    asyncio.run(_serve(config, identify))
+    asyncio.run(_serve(identify))
 
 
-async def _serve(config: Config, identify: Callable[[], Principal]) -> None:
-    async with opened(config, lambda _request: identify()) as (gateway, _):
+async def _serve(identify: Callable[[], Principal]) -> None:
+    async with opened(current(), lambda _request: identify()) as (gateway, _):
         server = gateway.server()
         async with stdio_server() as (reader, writer):
             await server.run(reader, writer, server.create_initialization_options())

@@ -39,13 +39,13 @@ def main() -> int:
 def _staged(work: Callable[[Stage, str, str], Any]) -> Any:
     """Do ``work`` on a fresh stage with its scripted model and its tool server."""
     with Stage() as stage:
-        import django  # noqa: PLC0415
+        import django
 
-        import station.celery  # noqa: F401, PLC0415
+        import station.celery  # noqa: F401
 
         django.setup()
-        from django.core.management import call_command  # noqa: PLC0415
-        from django.db import connection  # noqa: PLC0415
+        from django.core.management import call_command
+        from django.db import connection
 
         call_command("migrate", verbosity=0)
         script = stage.folder / "scenario.yaml"
@@ -67,7 +67,7 @@ def _staged(work: Callable[[Stage, str, str], Any]) -> Any:
 
 
 def _dispatch(rounds: int) -> dict[str, Any]:
-    from tests.bench import peer  # noqa: PLC0415
+    from tests.bench import peer
 
     def work(stage: Stage, model: str, _: str) -> dict[str, Any]:
         mine, theirs = [], []
@@ -81,7 +81,7 @@ def _dispatch(rounds: int) -> dict[str, Any]:
 
 
 def _width(rounds: int) -> dict[str, Any]:
-    from tests.bench import peer  # noqa: PLC0415
+    from tests.bench import peer
 
     def work(stage: Stage, model: str, tools: str) -> dict[str, Any]:
         mine = []
@@ -99,7 +99,7 @@ def _width(rounds: int) -> dict[str, Any]:
 
 
 def _growth(rounds: int) -> dict[str, Any]:
-    from tests.bench import growth  # noqa: PLC0415
+    from tests.bench import growth
 
     _say("growth")
     return _staged(lambda *_: growth.measure())  # type: ignore[no-any-return]

@@ -1,10 +1,10 @@
 """(a) How fast runs are taken: throughput at saturation, and the time to start at half of that."""
 
-import threading
-import time
 from typing import Any
 
-from tests.bench.stage import Stage, cpu_seconds, percentile, until
+from django.db.models import Max, Min
+
+from tests.bench.stage import Stage, cpu_seconds, paced, percentile, until
 
 RUNS = 1500
 SLOTS = 32
@@ -19,8 +19,8 @@ def scenario() -> list[dict[str, Any]]:
 
 def station(stage: Stage, model_url: str) -> dict[str, float]:
     """Runs a second at saturation, then the start latency at half of that rate, in ms."""
-    from runs.models import Run, Worker  # noqa: PLC0415
-    from tests import factories  # noqa: PLC0415
+    from runs.models import Run, Worker
+    from tests import factories
 
     env = stage.environment(
         execution_queue={"workers": SLOTS, "buffer_size": 100_000},
@@ -29,7 +29,7 @@ def station(stage: Stage, model_url: str) -> dict[str, float]:
     agent = factories.agent()
     Worker.objects.all().delete()
     worker = stage.start("-m", "station.cli.main", "worker", env=env)
-    until(lambda: Worker.objects.exists(), "the worker")
+    until(Worker.objects.exists, "the worker")
     warm = factories.run(agent)
     until(lambda: Run.objects.get(pk=warm.pk).is_terminal, "the first run")
     agent.paused = True
@@ -40,23 +40,22 @@ def station(stage: Stage, model_url: str) -> dict[str, float]:
     before = cpu_seconds(worker.pid)
     agent.paused = False
     agent.save()
-    from runs.bell import ring  # noqa: PLC0415
+    from runs.bell import ring
 
     ring(SLOTS)
     mine = Run.objects.filter(agent=agent, pk__gt=warm.pk)
     until(lambda: not mine.filter(finished_at=None).exists(), f"{RUNS} runs", 300)
     cpu = cpu_seconds(worker.pid) - before
-    times = mine.values_list("claimed_at", "finished_at")
-    begun, ended = min(t[0] for t in times), max(t[1] for t in times)
-    rate = RUNS / (ended - begun).total_seconds()
+    span = mine.aggregate(span=Max("finished_at") - Min("claimed_at"))["span"]
+    rate = RUNS / span.total_seconds()
     assert not mine.exclude(status="succeeded").exists()
     last = mine.order_by("-pk")[0].pk
     paced(lambda: factories.run(agent), rate / 2, HALF_LOAD_SECONDS)
-    paced = Run.objects.filter(agent=agent, pk__gt=last)
-    until(lambda: not paced.filter(finished_at=None).exists(), "the paced runs", 60)
+    later = Run.objects.filter(agent=agent, pk__gt=last)
+    until(lambda: not later.filter(finished_at=None).exists(), "the paced runs", 60)
     waits = [
         (claimed - created).total_seconds() * 1000
-        for created, claimed in paced.values_list("created_at", "started_at")
+        for created, claimed in later.values_list("created_at", "started_at")
         if claimed is not None
     ]
     stage.stop(worker)
@@ -67,15 +66,3 @@ def station(stage: Stage, model_url: str) -> dict[str, float]:
         "start_p50_ms": percentile(waits, 0.5),
         "start_p99_ms": percentile(waits, 0.99),
     }
-
-
-def paced(send: Any, rate: float, seconds: float) -> None:
-    """Call ``send`` at ``rate`` a second, on time whatever each call takes."""
-    begun = time.monotonic()
-    sent = 0
-    while (now := time.monotonic()) - begun < seconds:
-        if sent < (now - begun) * rate:
-            send()
-            sent += 1
-        else:
-            threading.Event().wait(0.001)

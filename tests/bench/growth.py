@@ -24,12 +24,12 @@ SELECT %s, %s, %s, 'queued', 'task ' || n, '{}', 0, 300, 'bench', 'system', 'ben
 
 def measure() -> dict[str, dict[str, float]]:
     """Claim p50 and p99, list page p50 (all in ms) for each size; appends a second at the end."""
-    from django.db import connection  # noqa: PLC0415
+    from django.db import connection
 
-    from runs import journal, queue  # noqa: PLC0415
-    from runs.entries import Entry, Kind, Spent  # noqa: PLC0415
-    from runs.models import Run  # noqa: PLC0415
-    from tests import factories  # noqa: PLC0415
+    from runs import journal, queue
+    from runs.entries import Entry, Kind, Spent
+    from runs.models import Run
+    from tests import factories
 
     agent = factories.agent()
     assert agent.current_version is not None
@@ -68,10 +68,10 @@ def _timed(work: Callable[[], object]) -> float:
 
 def _lister() -> Callable[[], object]:
     """Reads a page of runs through the REST view, as a member of one environment would."""
-    from django.test import Client  # noqa: PLC0415
+    from django.test import Client
 
-    from station.accounts import services as accounts  # noqa: PLC0415
-    from tests import factories  # noqa: PLC0415
+    from station.accounts import services as accounts
+    from tests import factories
 
     accounts.create_user(
         factories.OPERATOR, username=f"bench-{time.time_ns()}", platform_admin=True

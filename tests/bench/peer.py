@@ -8,7 +8,15 @@ import redis
 
 from tests.bench import dispatch, width
 from tests.bench.peer_app import DONE, LATENCIES, converse, noop
-from tests.bench.stage import Stage, cpu_seconds, peak_memory, percentile, pss_megabytes, until
+from tests.bench.stage import (
+    Stage,
+    cpu_seconds,
+    paced,
+    peak_memory,
+    percentile,
+    pss_megabytes,
+    until,
+)
 
 TASKS = 3000
 CONVERSATIONS = 24
@@ -46,9 +54,7 @@ def dispatched(stage: Stage) -> dict[str, float]:
     rate = (TASKS - at_start) / (time.monotonic() - begun)
     cpu = cpu_seconds(worker.pid) - before
     valkey.delete(LATENCIES)
-    sender = threading.Thread(
-        target=dispatch.paced, args=(lambda: noop.delay(time.time()), rate / 2, 10.0)
-    )
+    sender = threading.Thread(target=paced, args=(lambda: noop.delay(time.time()), rate / 2, 10.0))
     sender.start()
     sender.join()
     until(lambda: stage.queued("peer") == 0, "the paced tasks")

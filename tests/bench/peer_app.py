@@ -31,7 +31,7 @@ def noop(sent: float) -> None:
 def converse(model_url: str, tools_url: str, model: str) -> None:
     """Two model calls with a tool call between them, in the obvious blocking way."""
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    import litellm  # noqa: PLC0415
+    import litellm
 
     def ask(messages: list[dict[str, str]]) -> None:
         litellm.completion(
@@ -39,7 +39,7 @@ def converse(model_url: str, tools_url: str, model: str) -> None:
         )
 
     async def use_tool() -> None:
-        from mcp import Client  # noqa: PLC0415
+        from mcp import Client
 
         async with Client(tools_url) as client:
             await client.list_tools()

@@ -6,6 +6,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -117,8 +118,6 @@ def pss_megabytes(pid: int) -> float:
 @contextlib.contextmanager
 def peak_memory(pid: int) -> Iterator[list[float]]:
     """Samples a tree's memory every 0.5 s; the list holds the samples afterwards."""
-    import threading  # noqa: PLC0415
-
     samples = [pss_megabytes(pid)]
     over = threading.Event()
 
@@ -140,3 +139,15 @@ def percentile(values: list[float], part: float) -> float:
     """The value below which ``part`` (0 to 1) of the values lie."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+
+def paced(send: Callable[[], object], rate: float, seconds: float) -> None:
+    """Call ``send`` at ``rate`` a second, on time whatever each call takes."""
+    begun = time.monotonic()
+    sent = 0
+    while (now := time.monotonic()) - begun < seconds:
+        if sent < (now - begun) * rate:
+            send()
+            sent += 1
+        else:
+            threading.Event().wait(0.001)

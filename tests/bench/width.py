@@ -29,11 +29,9 @@ def scenario() -> list[dict[str, Any]]:
 
 def station(stage: Stage, model_url: str, tools_url: str, runs: int = RUNS) -> dict[str, float]:
     """Carry ``runs`` runs at once in one worker process."""
-    from agents import services as agents  # noqa: PLC0415
-    from runs import services  # noqa: PLC0415
-    from runs.models import Run, Worker  # noqa: PLC0415
-    from tests import factories  # noqa: PLC0415
-    from toolservers import services as toolservers  # noqa: PLC0415
+    from runs.models import Run, Worker
+    from tests import factories
+    from toolservers import services as toolservers
 
     env = stage.environment(
         execution_queue={"workers": runs, "buffer_size": 10_000},
@@ -45,13 +43,12 @@ def station(stage: Stage, model_url: str, tools_url: str, runs: int = RUNS) -> d
     )
     agent = factories.agent(where, tools=("bench/append_line",))
     worker = stage.start("-m", "station.cli.main", "worker", env=env)
-    until(lambda: Worker.objects.exists(), "the worker")
+    until(Worker.objects.exists, "the worker")
     warm = factories.run(agent)
     until(lambda: Run.objects.get(pk=warm.pk).is_terminal, "the first run")
     assert Run.objects.get(pk=warm.pk).status == "succeeded", Run.objects.get(
         pk=warm.pk
     ).error_message
-    assert agents and services
     before = cpu_seconds(worker.pid)
     with peak_memory(worker.pid) as samples:
         begun = time.monotonic()

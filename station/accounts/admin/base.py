@@ -135,9 +135,7 @@ class StationAdmin(ModelAdmin[Row]):
     def has_delete_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
         return self.has_module_permission(request) and self.allows(request, self.may_delete, obj)
 
-    def lookup_allowed(
-        self, lookup: str, value: str, request: HttpRequest | None = None
-    ) -> bool:
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup.partition("__")[0] in self.filterable
 
     # Forms that call services
@@ -183,9 +181,7 @@ class StationAdmin(ModelAdmin[Row]):
         stored = self.store(principal_of(request), obj, form.cleaned_data, change=change)
         obj.pk = stored.pk
 
-    def save_related(
-        self, request: HttpRequest, form: Any, formsets: Any, change: bool
-    ) -> None:
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         """Nothing by itself: the services store relations too."""
 
     def delete_model(self, request: HttpRequest, obj: Row) -> None:
@@ -264,7 +260,7 @@ class StationAdmin(ModelAdmin[Row]):
             if move.listed and self.allows(request, move.need)
         }
 
-    def render_change_form(
+    def render_change_form(  # noqa: PLR0917 - as Django has it
         self,
         request: HttpRequest,
         context: dict[str, Any],
@@ -320,9 +316,8 @@ def _many(move: Move[Any]) -> Callable[[Any, HttpRequest, models.QuerySet[Any]],
                 refused.append(str(error))
         for text in refused[:_MOST_REFUSALS]:
             model_admin.message_user(request, text, messages.ERROR)
-        if more := len(refused) - _MOST_REFUSALS:
-            if more > 0:
-                model_admin.message_user(request, f"{more} more were refused.", messages.ERROR)
+        if (more := len(refused) - _MOST_REFUSALS) > 0:
+            model_admin.message_user(request, f"{more} more were refused.", messages.ERROR)
         if done:
             model_admin.message_user(request, f"{move.label}: {done} done.", messages.SUCCESS)
 

@@ -30,7 +30,7 @@ _MOST_CHOICES = 500
 def when(moment: datetime | None) -> SafeString | str:
     """How long ago, with the moment itself where the pointer rests."""
     if moment is None:
-        return "–"
+        return "-"
     return format_html(
         '<time datetime="{0}" title="{0}" class="st-nowrap">{1}</time>', iso(moment), age(moment)
     )

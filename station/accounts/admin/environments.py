@@ -99,7 +99,7 @@ class EnvironmentAdmin(StationAdmin[Environment]):
 
     @display(description="what is in it")
     def belongings(self, row: Environment) -> SafeString:
-        links = SafeString(" · ").join(
+        return SafeString(" · ").join(
             format_html('<a class="st-link" href="{}?environment={}">{}</a>',
                         reverse(f"admin:{name}_changelist"), row.pk, text)
             for name, text in (
@@ -110,7 +110,6 @@ class EnvironmentAdmin(StationAdmin[Environment]):
                 ("runs_run", "runs"),
             )
         )  # fmt: skip
-        return links
 
 
 class MembershipForm(ServiceForm):
@@ -267,5 +266,3 @@ class VariableAdmin(StationAdmin[Variable]):
     @display(description="updated", ordering="updated_at")
     def updated(self, row: Variable) -> SafeString | str:
         return when(row.updated_at)
-
-

@@ -115,4 +115,3 @@ def text_area(rows: int, **attrs: Any) -> forms.Widget:
 
 def text_input(**attrs: Any) -> forms.Widget:
     return UnfoldAdminTextInputWidget(attrs=attrs)
-

@@ -25,13 +25,13 @@ from station.core.principal import Principal, Role
 
 if TYPE_CHECKING:
     from django.forms import CheckboxInput as UnfoldBooleanSwitchWidget
-    from django.forms import PasswordInput as UnfoldAdminPasswordInput
+    from django.forms import PasswordInput as UnfoldAdminPasswordWidget
 else:
-    from unfold.widgets import UnfoldAdminPasswordInput, UnfoldBooleanSwitchWidget
+    from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
 
 
 def _password(**options: Any) -> forms.CharField:
-    widget = UnfoldAdminPasswordInput(attrs={"autocomplete": "new-password"})
+    widget = UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"})
     return forms.CharField(strip=False, widget=widget, **options)
 
 
@@ -232,7 +232,7 @@ class UserAdmin(StationAdmin[User]):
     def roles(self, row: User) -> SafeString | str:
         held = [f"{m.environment.name}: {Role(m.role).label}" for m in row.memberships.all()]
         rest = f" and {len(held) - 3} more" if len(held) > 3 else ""
-        return format_html("{}{}", ", ".join(held[:3]), rest) if held else "–"
+        return format_html("{}{}", ", ".join(held[:3]), rest) if held else "-"
 
     @display(description="last log-in", ordering="last_login")
     def seen(self, row: User) -> SafeString | str:

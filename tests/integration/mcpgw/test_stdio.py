@@ -26,15 +26,14 @@ from tests.integration.mcpgw.client import claim, finish, in_database, text, unt
 from tests.integration.mcpgw.conftest import Tenant
 
 PROGRAM = """
-import os, sys
+import sys
 from pathlib import Path
 import django
 django.setup()
 from mcpgw import stdio
-from station.config import current
 key_file = Path(sys.argv[1]) if len(sys.argv) > 1 else None
 print("stray output", flush=True)
-stdio.serve(current(), stdio.identity(key_file, os.environ))
+stdio.serve(key_file)
 """
 
 
@@ -91,7 +90,7 @@ async def test_without_a_key_the_hosts_operator_sees_all(alice: Tenant, bob: Ten
 
 def test_a_bad_key_ends_it_before_it_serves(transactional_db: None) -> None:
     with pytest.raises(Unauthenticated):
-        stdio.serve(None, stdio.identity(None, {"STATION_API_KEY": "junk"}))  # type: ignore[arg-type]
+        stdio.serve(environ={"STATION_API_KEY": "junk"})
 
 
 @pytest.mark.parametrize("content", [None, "schlüssel"])

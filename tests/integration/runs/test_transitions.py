@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 
 from runs import journal, queue, services, transitions
 from runs.entries import Entry, Kind, Spent
-from runs.errors import LeaseLost
+from runs.errors import LeaseLost, RunFinished
 from runs.models import Run, RunEvent
 from runs.states import TERMINAL, TRANSITIONS, Status
 from tests import factories
@@ -165,7 +165,7 @@ def test_cancel_of_a_queued_run_is_immediate_and_journaled_with_who() -> None:
     run = services.cancel(factories.OPERATOR, factories.run())
     assert run.status == "cancelled"
     assert journal.read(run.pk)[-1].payload == {"status": "cancelled", "by": "tests"}
-    with pytest.raises(services.RunFinished, match="has ended already: cancelled"):
+    with pytest.raises(RunFinished, match="has ended already: cancelled"):
         services.cancel(factories.OPERATOR, run)
 
 
@@ -252,7 +252,7 @@ def test_what_waits_too_long_times_out() -> None:
 # --- what the database itself refuses -----------------------------------------------------------
 
 
-def refused(sql: str, *parameters: object) -> None:
+def refused(sql: str, *parameters: int) -> None:
     with pytest.raises(IntegrityError), transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql, parameters)
 

@@ -112,7 +112,7 @@ class Ssh:
 
 @contextmanager
 def running(
-    run_command: RunCommand, *, authorized_keys: Path | None = None, login_grace: float = 30.0
+    run_command: RunCommand, *, authorized_keys: Path | None = None, **limits: Any
 ) -> Iterator[Gateway]:
     """A gateway on a free port, in a thread of this process."""
     gateway = Gateway(
@@ -120,7 +120,7 @@ def running(
         host_key(current()),
         Identities(authorized_keys),
         run_command,
-        login_grace=login_grace,
+        **limits,
     )
     stop = threading.Event()
     thread = threading.Thread(target=gateway.serve, args=(stop,))

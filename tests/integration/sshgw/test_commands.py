@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import pytest
@@ -92,33 +94,39 @@ def _opens(transport: paramiko.Transport) -> bool:
     return True
 
 
-def test_the_answer_to_the_request_comes_before_the_commands_end(ssh: Ssh, key: Key) -> None:
+def test_a_request_is_answered_before_its_command_ends(
+    alice: User, commands: Commands, key: Key
+) -> None:
     """Clients that wait for the answer would take its absence for a failure."""
-    seen: list[int] = []
+    seen: list[str] = []
+
+    def note(name: str, handle: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        def noting(channel: Any, message: Any) -> None:
+            seen.append(name)
+            handle(channel, message)
+
+        return noting
 
     class Watching(paramiko.Transport):
-        def _note(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
-            seen.append(99)
-            channel._request_success(message)  # type: ignore[attr-defined]
-
-        def _close(self, channel: paramiko.Channel, message: paramiko.Message) -> None:
-            seen.append(97)
-            channel._handle_close(message)  # type: ignore[attr-defined]
-
         _channel_handler_table = {
             **paramiko.Transport._channel_handler_table,  # type: ignore[attr-defined]
-            99: lambda c, m: Watching._note(c.transport, c, m),
-            97: lambda c, m: Watching._close(c.transport, c, m),
+            99: note("answer", paramiko.Channel._request_success),  # type: ignore[attr-defined]
+            97: note("close", paramiko.Channel._handle_close),  # type: ignore[attr-defined]
         }
 
-    with Watching(("127.0.0.1", ssh.port)) as transport:
+    # A refused command is the quickest: it ends in the thread that answers.
+    with (
+        running(commands, most_commands=0) as gateway,
+        Watching(("127.0.0.1", gateway.port)) as transport,
+    ):
         transport.connect(username="alice", pkey=paramiko.PKey.from_path(key.path))
-        for _ in range(50):
-            channel = transport.open_session(timeout=5)
-            channel.exec_command("exit 0")
-            assert channel.recv_exit_status() == 0
-            until(lambda: channel.closed, "the close")  # noqa: B023 - called at once
-    assert seen == [99, 97] * 50
+        channel = transport.open_session(timeout=5)
+        channel.exec_command("whoami")
+        assert channel.recv_exit_status() == 1
+        assert b"too many commands" in channel.recv_stderr(1000)
+        until(lambda: channel.closed, "the close")
+    assert seen == ["answer", "close"]
+    assert commands.sessions == []
 
 
 # --- the end ------------------------------------------------------------------------------------

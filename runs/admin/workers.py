@@ -1,0 +1,86 @@
+"""The web admin of workers, as they last reported themselves, and the dashboard."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import models
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from runs import queue, services
+from runs.admin.timeline import TONES
+from runs.models import Run, Worker
+from runs.states import Status
+from station.accounts.admin.base import StationAdmin, principal_of
+from station.accounts.admin.columns import display, when
+from station.accounts.services import visible_environments
+from station.commands.text import one_line
+from station.core.principal import Principal
+
+ALIVE = 15.0
+"""Seconds after which a worker that did not report counts as gone."""
+_SHOWN = 8
+
+
+@admin.register(Worker)
+class WorkerAdmin(StationAdmin[Worker]):
+    list_display = ["name", "host", "pid", "state", "busy", "slots", "started", "seen"]
+    search_fields = ["name", "host"]
+    fields = list_display
+    readonly_fields = fields
+
+    def rows(self, principal: Principal) -> models.QuerySet[Worker]:
+        return Worker.objects.all()
+
+    @display(
+        description="state", label={"live": "success", "draining": "warning", "silent": "danger"}
+    )
+    def state(self, row: Worker) -> str:
+        if (timezone.now() - row.seen_at).total_seconds() > ALIVE:
+            return "silent"
+        return "draining" if row.draining else "live"
+
+    @display(description="started", ordering="started_at")
+    def started(self, row: Worker) -> SafeString | str:
+        return when(row.started_at)
+
+    @display(description="last seen", ordering="seen_at")
+    def seen(self, row: Worker) -> SafeString | str:
+        return when(row.seen_at)
+
+
+def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """What the first page shows: the queue, the workers, and what went wrong last."""
+    principal = principal_of(request)
+    environments = visible_environments(principal)
+    addresses = dict(environments.values_list("name", "pk"))
+    workers = list(queue.live_workers(within=ALIVE))
+    return context | {
+        "environments": [
+            (addresses[state.environment], state)
+            for state in queue.states(environments)
+            if state.environment in addresses
+        ],
+        "workers": workers,
+        "slots": sum(worker.slots for worker in workers),
+        "busy": sum(worker.busy for worker in workers),
+        "failed": [_line(run) for run in _bad(principal)],
+        "recent": [_line(run) for run in services.visible(principal).order_by("-pk")[:_SHOWN]],
+    }
+
+
+def _bad(principal: Principal) -> models.QuerySet[Run]:
+    bad = [Status.FAILED.value, Status.TIMED_OUT.value]
+    rows = services.visible(principal).filter(status__in=bad)
+    return rows.order_by("-pk")[:_SHOWN]
+
+
+def _line(run: Run) -> dict[str, Any]:
+    return {
+        "run": run,
+        "status": run.status.replace("_", " "),
+        "tone": TONES[run.state],
+        "said": one_line(run.error_message or run.output or run.input, 120),
+        "age": when(run.created_at),
+    }

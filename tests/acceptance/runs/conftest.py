@@ -1,0 +1,61 @@
+"""A scripted model, and workers that share it, for the tests with real processes."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import DjangoDbBlocker
+
+from runs.scripted.testing import ScriptedModel
+from tests.acceptance.runs.stage import SCRIPTS, Stage
+from tests.processes import Crew, Process
+
+LEASE = 6.0
+
+
+@pytest.fixture(scope="session")
+def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The test database, for fixtures that outlive a test."""
+    with django_db_blocker.unblock():
+        yield
+
+
+@pytest.fixture(scope="session")
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel(SCRIPTS) as scripted:
+        yield scripted
+
+
+@pytest.fixture(scope="session")
+def config(model: ScriptedModel) -> Mapping[str, Any]:
+    """The configuration file: everything is quick to lose patience."""
+    return {
+        "execution_queue": {
+            "workers": 12,
+            "lease": f"{LEASE}s",
+            "heartbeat": "500ms",
+            "keeper_tick": "500ms",
+            "shutdown_grace": "4s",
+        },
+        "ai": {"base_url": model.base_url, "api_key": "none"},
+        "mcp": {"stdio_commands": [sys.executable], "request_timeout": "20s"},
+        "database": {"max_connections": 8, "max_idle_connections": 1},
+        "api": {"drain_delay": "0s"},
+    }
+
+
+@pytest.fixture(scope="session")
+def house(
+    database: None, config: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[Process]]:
+    """Two workers with four slots each, and a keeper: for tests that do them no harm."""
+    with Crew(tmp_path_factory.mktemp("house"), config) as crew:
+        crew.start("keeper")
+        yield crew.workers(2, execution_queue={"workers": 4})
+
+
+@pytest.fixture
+def stage(transactional_db: None, model: ScriptedModel, tmp_path: Path) -> Stage:
+    return Stage(model, tmp_path)

@@ -1,0 +1,131 @@
+"""What the tests of survival play with: agents whose models are scripted, and tools that count."""
+
+import itertools
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agents.models import Agent
+from runs.entries import Kind
+from runs.models import Run, RunEvent
+from runs.scripted.testing import ScriptedModel
+from runs.states import TERMINAL
+from station.accounts.models import Environment
+from tests import factories
+from tests.processes import until
+from toolservers import services as toolservers
+from toolservers.models import ToolServer
+
+THINKING = 2.0
+LOOKING = 5.0
+_numbers = itertools.count(1)
+
+
+def call(tool: str, **arguments: Any) -> dict[str, Any]:
+    """A turn in which the model calls one tool of the server ``tools``."""
+    return {"tool_calls": [{"name": f"tools__{tool}", "arguments": arguments}]}
+
+
+_NOTE = call("append_line", text="{{input}}")
+_DONE = {"say": "done"}
+SCRIPTS: list[dict[str, Any]] = [
+    {"name": "answer", "turns": [_DONE]},
+    {"name": "think", "turns": [{**_DONE, "delay": THINKING}]},
+    {"name": "think-long", "turns": [{**_DONE, "delay": 60}]},
+    {"name": "note-and-think", "turns": [_NOTE, {**_DONE, "delay": 2 * THINKING}]},
+    {"name": "look", "turns": [call("sleep", seconds=LOOKING), _DONE]},
+    {"name": "look-long", "turns": [call("sleep", seconds=60), _DONE]},
+    {"name": "note", "turns": [_NOTE, _DONE]},
+    {"name": "note-and-hang", "turns": [call("append_then", text="{{input}}", then="hang"), _DONE]},
+    {
+        "name": "refused-once",
+        "turns": [{**_DONE, "error": {"status": 429, "retry_after": 5, "times": 1}}],
+    },
+    {
+        "name": "note-often",
+        "turns": [
+            {"tool_calls": [*_NOTE["tool_calls"], *call("sleep", seconds=0.8)["tool_calls"]]}
+            for _ in range(12)
+        ]
+        + [_DONE],
+    },
+    {"name": "who", "turns": [call("whoami"), call("env"), _DONE]},
+]
+
+
+class Stage:
+    """An environment with a hostile tool server ``tools``, and agents named after their scripts."""
+
+    def __init__(self, model: ScriptedModel, folder: Path) -> None:
+        self.model = model
+        self.environment: Environment = factories.environment(f"stage-{next(_numbers)}")
+        self.sink = folder / f"{self.environment.name}.sink"
+        self._agents: dict[tuple[str, Sequence[str]], Agent] = {}
+        self.server = self.add_server(self.environment)
+
+    def add_server(
+        self, where: Environment, env: Mapping[str, str] | None = None, *options: str
+    ) -> ToolServer:
+        """The tool server of an environment; it starts with the ``options``."""
+        # Not by the service: it asks the allow-list of this process instead of the workers'.
+        return ToolServer.objects.create(
+            environment=where,
+            name="tools",
+            transport="stdio",
+            command=sys.executable,
+            args=[*(options or ("-m", "toolservers.testing")), "--sink", str(self.sink)],
+            env=dict(env or {}),
+        )
+
+    def agent(self, script: str, tools: Sequence[str] = ("tools/*",)) -> Agent:
+        """The agent that plays ``script``."""
+        key = (script, tools)
+        if key not in self._agents:
+            self._agents[key] = factories.agent(
+                self.environment, f"{script}-{len(tools)}", model=script, tools=list(tools)
+            )
+        return self._agents[key]
+
+    def submit(self, script: str, *, tools: Sequence[str] = ("tools/*",), **request: Any) -> Run:
+        """A queued run whose task is unlike any other."""
+        return factories.run(self.agent(script, tools), f"task {next(_numbers)}", **request)
+
+    def rehearse(self) -> None:
+        """Have a worker discover the tools, and vouch for those that say they only look."""
+        self.ended(self.submit("answer"), within=60)
+        for tool in self.server.tools.filter(annotations__readOnlyHint=True):
+            toolservers.approve(factories.OPERATOR, tool)
+
+    def asked(self, run: Run) -> int:
+        """How often a model was asked about the run's task."""
+        return sum(
+            any(message.get("content") == run.input for message in request.body["messages"])
+            for request in self.model.requests
+        )
+
+    def effects(self, run: Run) -> int:
+        """How often a tool had an effect for the run's task."""
+        lines = self.sink.read_text().splitlines() if self.sink.exists() else []
+        return lines.count(run.input)
+
+    def ended(self, run: Run, *, within: float = 30.0) -> Run:
+        """The run, once it is over."""
+        until(lambda: status(run) in TERMINAL, within=within, what=f"the end of {run.input}")
+        return Run.objects.get(pk=run.pk)
+
+
+def status(run: Run) -> str:
+    return Run.objects.values_list("status", flat=True).get(pk=run.pk)
+
+
+def events(run: Run, kind: Kind | None = None) -> list[RunEvent]:
+    """The journal of a run, or its entries of one kind."""
+    rows = RunEvent.objects.filter(run_id=run.pk).order_by("seq")
+    return list(rows if kind is None else rows.filter(kind=kind.value))
+
+
+def gapless(run: Run) -> bool:
+    """The journal counts from 1 to the row's last number."""
+    last = Run.objects.values_list("last_seq", flat=True).get(pk=run.pk)
+    return [event.seq for event in events(run)] == list(range(1, last + 1))
