@@ -138,8 +138,10 @@ class PausedFilter(YesNoFilter):
 class VersionInline(ReadOnlyInline):
     model = AgentVersion
     fk_name = "agent"
-    fields = ["version", "summary", "model_name", "tool_count", "created_by", "created"]
-    readonly_fields = fields
+    fields = readonly_fields = (
+        *("version", "summary", "model_name"),
+        *("tool_count", "created_by", "created"),
+    )
     verbose_name_plural = "versions"
     show_change_link = False
     per_page = 20
@@ -170,7 +172,7 @@ class VersionInline(ReadOnlyInline):
 
 @admin.register(Agent)
 class AgentAdmin(StationAdmin[Agent]):
-    form = AgentForm
+    form = page_form = AgentForm
     may_add = may_change = Role.OPERATOR
     moves = {
         "enable": _switch("Enable", "toggle_on", "is enabled", enabled=True),
@@ -181,27 +183,19 @@ class AgentAdmin(StationAdmin[Agent]):
     list_display = ["name", "environment", "state", "about", "version", "model_name", "its_runs"]
     list_filter = [EnvironmentFilter, EnabledFilter, PausedFilter]
     search_fields = ["name", "description"]
-    _readonly = ["environment", "name", "state", "its_runs"]
+    asked = ("environment", "name", "description")
+    facts = ("environment", "name", "state", "its_runs")
+    changed = readable = ("description",)
 
     def rows(self, principal: Principal) -> models.QuerySet[Agent]:
         return services.visible(principal)
 
     def get_fieldsets(self, request: HttpRequest, obj: Agent | None = None) -> Any:
-        head = ["environment", "name", "description"]
-        if obj is not None:
-            head += ["state", "its_runs"]
-        if not self.has_change_permission(request, obj) and obj is not None:
-            return [(None, {"fields": head})]
-        about = (
-            "Saving a changed definition makes a new version; runs keep the one they began with."
-        )
-        return [
-            (None, {"fields": head}),
-            ("Definition", {"fields": _DEFINED, "description": about if obj else ""}),
-        ]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> list[str]:
-        return [] if obj is None else self._readonly
+        head: tuple[Any, ...] = (None, {"fields": self.get_fields(request, obj)})
+        if obj is not None and not self.has_change_permission(request, obj):
+            return [head]
+        about = "A changed definition becomes a new version; runs keep the one they began with."
+        return [head, ("Definition", {"fields": _DEFINED, "description": about if obj else ""})]
 
     def get_inlines(self, request: HttpRequest, obj: Agent | None) -> list[Any]:
         return [] if obj is None else [VersionInline]
@@ -258,10 +252,9 @@ class AgentVersionAdmin(StationAdmin[AgentVersion]):
     filterable = ("agent",)
     search_fields = ["agent__name", "created_by"]
     ordering = ["-pk"]
-    fields = ["agent", "environment", "number", "prompt_text", "model_name", "fallback_models",
+    facts = ("agent", "environment", "number", "prompt_text", "model_name", "fallback_models",
               "tools", "max_steps", "timeout", "parameters", "output_schema", "created_by",
-              "created"]  # fmt: skip
-    readonly_fields = fields
+              "created")  # fmt: skip
 
     def rows(self, principal: Principal) -> models.QuerySet[AgentVersion]:
         rows = AgentVersion.objects.select_related("agent__environment")

@@ -5,6 +5,8 @@ class RunsConfig(AppConfig):
     name = "runs"
 
     def ready(self) -> None:
-        from runs import jobs  # noqa: PLC0415 - models are ready only now
+        from runs import gauges, jobs  # noqa: PLC0415 - models are ready only now
+        from station.observe.metrics import register_collector  # noqa: PLC0415
 
         jobs.register()
+        register_collector(gauges.collect)

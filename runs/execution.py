@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import structlog
+from django.db import InterfaceError, OperationalError
 
 from runs import journal, metrics, transitions
 from runs.assignment import Assignment, definitions, granted_tools
@@ -118,6 +119,10 @@ class Execution:
                 seconds = round(self._assignment.remaining, 1)
                 message = f"The run's running time was used up ({seconds:g} s were left to it)."
                 await self._finish(Status.TIMED_OUT, error=("timeout", message, ""))
+            case OperationalError() | InterfaceError():
+                # There is no database to say anything to; the lease runs out and another worker
+                # takes the run up from its journal.
+                raise LeaseLost
             case StationError() as error:
                 await self._finish(Status.FAILED, error=(error.code, str(error), ""))
             case bug:

@@ -13,8 +13,9 @@ import threading
 import time
 
 import structlog
+from django.db import connection
 
-from runs import llm, queue
+from runs import llm, metrics, queue
 from runs.assignment import Assignment, take
 from runs.bell import ring
 from runs.bus import CancelListener, Publisher
@@ -22,6 +23,7 @@ from runs.catalog import Catalog
 from runs.database import Units
 from runs.execution import Execution, Stop
 from runs.leases import Leases, WorkerReport
+from station.accounts.models import Environment
 from station.config import Config
 from station.observe.metrics import ERRORS
 from toolservers.definition import ToolSessions
@@ -80,9 +82,11 @@ class Host:
         """Whether every run was let go of within ``timeout`` seconds."""
         return self._drained.wait(timeout)
 
-    def states(self) -> list[tuple[int, str, bool]]:
-        """(environment id, tool server, up) as this process last saw it."""
-        return [(s.environment_id, s.name, s.up) for s in self.sessions.states()]
+    def prime_metrics(self) -> None:
+        """Have the counters of every environment start at 0."""
+        names = list(Environment.objects.values_list("name", flat=True))
+        connection.close()
+        metrics.prime(names, self._config.ai.model or "")
 
     # --- on the loop ------------------------------------------------------------------------
 

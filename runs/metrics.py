@@ -1,5 +1,6 @@
 """The metrics of runs. The names are part of Station's interface."""
 
+from collections.abc import Iterable
 from decimal import Decimal
 
 from prometheus_client import Counter, Histogram
@@ -25,6 +26,16 @@ TOKENS = Counter("station_tokens_total", "Model tokens.", ["model", "kind"])
 COST = Counter("station_cost_usd_total", "Model cost in US dollars.", ["environment", "model"])
 LEASES_LOST = Counter("station_leases_lost_total", "Runs a worker had to let go of unfinished.")
 BELLS_LOST = Counter("station_bells_lost_total", "Doorbell messages the broker did not take.")
+
+
+def prime(environments: Iterable[str], model: str) -> None:
+    """Make the counters of what is known already start at 0 instead of being absent."""
+    for environment in environments:
+        for status in TERMINAL:
+            RUNS.labels(environment, status.value)
+        COST.labels(environment, model)
+    for kind in ("input", "output"):
+        TOKENS.labels(model, kind)
 
 
 def left(environment: str, status: Status, seconds: float) -> None:

@@ -102,9 +102,16 @@ class _Shared:
 _shared: dict[asyncio.AbstractEventLoop, _Shared] = {}
 
 
+def _shared_here() -> _Shared:
+    loop = asyncio.get_running_loop()
+    if loop not in _shared:
+        _shared[loop] = _Shared()
+    return _shared[loop]
+
+
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
     """``GET /api/v1/runs/{id}/stream``."""
-    shared = _shared.setdefault(asyncio.get_running_loop(), _Shared())
+    shared = _shared_here()
     headers = {key.decode("latin-1").lower(): v.decode("latin-1") for key, v in scope["headers"]}
     try:
         if scope["method"] != "GET":

@@ -45,6 +45,8 @@ def start_host(**_: Any) -> None:
 @signals.worker_ready.connect
 def look_for_work(**_: Any) -> None:
     """A fresh worker does not wait for the keeper to hear of runs that are there already."""
+    if _host is not None:
+        _host.prime_metrics()
     send_ring()
 
 

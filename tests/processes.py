@@ -199,7 +199,8 @@ def crew(folder: Path, config: Mapping[str, Any], **addresses: str) -> Iterator[
 
 def _listens(process: Process) -> bool:
     assert process.running, process.said
-    return Worker.objects.filter(pid=process.pid).exists() and '"ready' in process.said
+    reported = Worker.objects.filter(pid=process.pid).exists()
+    return reported and " ready." in process.log.read_text()
 
 
 def _answers(process: Process, url: str) -> bool:

@@ -113,13 +113,8 @@ class ToolAdmin(ToolColumns, StationAdmin[Tool]):
     list_filter = [ToolEnvironmentFilter, ApprovedFilter, AvailableFilter]
     filterable = ("server",)
     search_fields = ["name", "description", "server__name"]
-    _definition = ["name", "server", "environment", "whole", "hints", "annotated", "schema"]
-    _approval = ["offered", "approval", "full_digest", "voucher"]
-    readonly_fields = [*_definition, *_approval]
-    fieldsets = [
-        (None, {"fields": _definition}),
-        ("Approval", {"fields": _approval}),
-    ]
+    facts = ("name", "server", "environment", "whole", "hints", "annotated", "schema", "offered",
+             "approval", "full_digest", "voucher")  # fmt: skip
 
     def rows(self, principal: Principal) -> models.QuerySet[Tool]:
         return services.visible_tools(principal)
@@ -161,8 +156,10 @@ class ToolAdmin(ToolColumns, StationAdmin[Tool]):
 
 class ToolInline(ToolColumns, ReadOnlyInline):
     model = Tool
-    fields = ["name", "hints", "offered", "approval", "short_digest", "vouch"]
-    readonly_fields = fields
+    fields = readonly_fields = (
+        *("name", "hints", "offered"),
+        *("approval", "short_digest", "vouch"),
+    )
     verbose_name_plural = "tools"
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
@@ -267,26 +264,15 @@ class ToolServerAdmin(StationAdmin[ToolServer]):
     list_filter = [EnvironmentFilter, EnabledFilter]
     filterable = ("transport",)
     search_fields = ["name", "url", "command"]
-    _asked = ["environment", "name", "transport", "command", "args", "env", "url", "headers"]
-    _facts = ["environment", "name", "transport", "definition", "state", "discovered", "failure"]
+    asked = ["environment", "name", "transport", "command", "args", "env", "url", "headers"]
+    facts = ["environment", "name", "transport", "definition", "state", "discovered", "failure"]
 
     def rows(self, principal: Principal) -> models.QuerySet[ToolServer]:
         offered = Count("tools", filter=Q(tools__available=True))
         return services.visible(principal).annotate(offered=offered)
 
-    def get_fields(self, request: HttpRequest, obj: ToolServer | None = None) -> list[str]:
-        return self._asked if obj is None else self._facts
-
-    def get_readonly_fields(self, request: HttpRequest, obj: ToolServer | None = None) -> list[str]:
-        return [] if obj is None else self._facts
-
     def get_inlines(self, request: HttpRequest, obj: ToolServer | None) -> list[Any]:
         return [] if obj is None else [ToolInline]
-
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        if obj is not None:
-            kwargs["form"] = ServiceForm
-        return super().get_form(request, obj, **kwargs)
 
     def store(
         self, principal: Principal, row: ToolServer, given: Mapping[str, Any], *, change: bool
@@ -294,7 +280,7 @@ class ToolServerAdmin(StationAdmin[ToolServer]):
         return services.add(
             principal,
             environment_id=given["environment"].pk,
-            **{name: given[name] for name in self._asked if name != "environment"},
+            **{name: given[name] for name in self.asked if name != "environment"},
         )
 
     def remove(self, principal: Principal, row: ToolServer) -> None:

@@ -44,8 +44,7 @@ class RunEventAdmin(StationAdmin[RunEvent]):
     list_filter = [RunFilter]
     list_per_page = 200
     sortable_by = ("seq",)
-    fields = ["of", "seq", "kind", "moment", "stored"]
-    readonly_fields = fields
+    facts = ("of", "seq", "kind", "moment", "stored")
 
     def rows(self, principal: Principal) -> models.QuerySet[RunEvent]:
         rows = RunEvent.objects.select_related("run")

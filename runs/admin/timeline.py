@@ -158,7 +158,7 @@ def _cancel_requested(payload: Mapping[str, Any]) -> _Told:
 def _finished(payload: Mapping[str, Any]) -> _Told:
     status = Status(payload["status"])
     error = payload.get("error") or {}
-    facts = (f"by {payload['by']}",) if payload.get("by") else ()
+    facts: tuple[str, ...] = (f"by {payload['by']}",) if payload.get("by") else ()
     if error.get("reference"):
         facts += (f"reference {error['reference']}",)
     texts = (text(error.get("code", "error"), error.get("message", "")),) if error else ()
@@ -205,7 +205,8 @@ def _called(payload: Mapping[str, Any]) -> _Told:
 
 def _returned(payload: Mapping[str, Any]) -> _Told:
     failed = bool(payload.get("is_error"))
-    facts = () if payload.get("duration") is None else (duration(payload["duration"]),)
+    seconds = payload.get("duration")
+    facts: tuple[str, ...] = () if seconds is None else (duration(seconds),)
     if payload.get("truncated"):
         facts += ("cut at the output limit",)
     said = payload.get("text") or "(nothing)"

@@ -27,8 +27,7 @@ _SHOWN = 8
 class WorkerAdmin(StationAdmin[Worker]):
     list_display = ["name", "host", "pid", "state", "busy", "slots", "started", "seen"]
     search_fields = ["name", "host"]
-    fields = list_display
-    readonly_fields = fields
+    facts = ("name", "host", "pid", "state", "busy", "slots", "started", "seen")
 
     def rows(self, principal: Principal) -> models.QuerySet[Worker]:
         return Worker.objects.all()

@@ -3,13 +3,14 @@
 from datetime import timedelta
 from hmac import compare_digest
 
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, Q
+from django.db.models.functions import JSONObject, Now
 from django.utils import timezone
 
 from station.accounts import keys
 from station.accounts.errors import BadApiKey, MalformedApiKey
-from station.accounts.models import ApiKey, Environment, SshKey, User
+from station.accounts.models import ApiKey, Environment, Membership, SshKey, User
 from station.config import current
 from station.core.errors import Unauthenticated
 from station.core.principal import Principal, Role
@@ -43,7 +44,18 @@ def for_api_key(presented: str) -> Principal:
         raise MalformedApiKey(fix="Copy the whole key; `station key create` makes a new one.")
     row = (
         ApiKey.objects.select_related("user")
-        .prefetch_related("environments")
+        .annotate(
+            only=ArraySubquery(
+                ApiKey.environments.through.objects.filter(apikey=OuterRef("pk")).values(
+                    "environment_id"
+                )
+            ),
+            member_of=ArraySubquery(
+                Membership.objects.filter(user=OuterRef("user_id")).values_list(
+                    JSONObject(environment="environment_id", role="role")
+                )
+            ),
+        )
         .filter(key_id=raw.key_id)
         .first()
     )
@@ -54,10 +66,10 @@ def for_api_key(presented: str) -> Principal:
         raise BadApiKey
     if row.last_used_at is None or now - row.last_used_at > _TOUCH_EVERY:
         ApiKey.objects.filter(pk=row.pk).update(last_used_at=Now())
-    allowed = {environment.pk for environment in row.environments.all()}
+    allowed = set(row.only)
     most = Role(row.role)
     unrestricted = row.user.is_superuser and not allowed and most is Role.ADMIN
-    roles = _roles(row.user)
+    roles = {each["environment"]: Role(each["role"]) for each in row.member_of}
     if row.user.is_superuser and not unrestricted:
         roles = dict.fromkeys(allowed or _every_environment(), Role.ADMIN)
     return Principal(

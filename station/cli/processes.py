@@ -27,6 +27,10 @@ def prepare(title: str) -> Config:
     import station.celery  # noqa: F401, PLC0415 - no process may fall back to a default app
 
     django.setup()
+    from station.observe.metrics import start_sampling  # noqa: PLC0415
+
+    if title != "web":  # gunicorn's workers start it themselves, after their fork
+        start_sampling()
     return config
 
 

@@ -5,7 +5,7 @@ they are members of; rights come from their roles there; every change is a call 
 what a service refuses becomes an error of the form or a message.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -36,6 +36,16 @@ Row = TypeVar("Row", bound=models.Model)
 Need = Role | Literal["anybody", "platform admin"] | None
 """Who may: a role in the row's environment, or one of the words; ``None`` is nobody."""
 
+__all__ = [
+    "Move",
+    "Need",
+    "ReadOnlyInline",
+    "StationAdmin",
+    "TabularInline",
+    "move_url",
+    "principal_of",
+    "row_url",
+]
 _PRINCIPAL = "station_principal"
 _REFUSAL = "station_refusal"
 _MOST_REFUSALS = 5
@@ -74,6 +84,17 @@ class StationAdmin(ModelAdmin[Row]):
     """The base of every admin class; subclasses say where rows come from and who may what."""
 
     form = ServiceForm
+    """The form that adds a row."""
+    page_form: ClassVar[type[ServiceForm]] = ServiceForm
+    """The form on the page of a row."""
+    asked: ClassVar[Sequence[str]] = ()
+    """The fields of a new row."""
+    facts: ClassVar[Sequence[str]] = ()
+    """What the page of a row says."""
+    changed: ClassVar[Sequence[str]] = ()
+    """What the page of a row lets be changed by who may."""
+    readable: ClassVar[Sequence[str]] = ()
+    """What of it everybody reads."""
     may_add: ClassVar[Need] = None
     may_change: ClassVar[Need] = None
     may_delete: ClassVar[Need] = None
@@ -140,6 +161,15 @@ class StationAdmin(ModelAdmin[Row]):
 
     # Forms that call services
 
+    def get_fields(self, request: HttpRequest, obj: Row | None = None) -> list[Any]:
+        if obj is None:
+            return list(self.asked)
+        may = self.has_change_permission(request, obj)
+        return [*self.facts, *(self.changed if may else self.readable)]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Row | None = None) -> list[Any]:
+        return [] if obj is None else list(self.facts)
+
     def store(
         self, principal: Principal, row: Row, given: Mapping[str, Any], *, change: bool
     ) -> models.Model:
@@ -169,6 +199,7 @@ class StationAdmin(ModelAdmin[Row]):
     def get_form(
         self, request: HttpRequest, obj: Row | None = None, change: bool = False, **kwargs: Any
     ) -> type[forms.ModelForm[Row]]:
+        kwargs.setdefault("form", self.form if obj is None else self.page_form)
         made = super().get_form(request, obj, change=change, **kwargs)
         if issubclass(made, ServiceForm):
             made.refusal = getattr(request, _REFUSAL, None)
@@ -217,7 +248,7 @@ class StationAdmin(ModelAdmin[Row]):
         return rows.filter(pk__in=[e for e, r in principal.roles.items() if r >= self.may_add])
 
     def formfield_for_dbfield(
-        self, db_field: models.Field[Any, Any], request: HttpRequest | None, **kwargs: Any
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
         field = super().formfield_for_dbfield(db_field, request, **kwargs)
         if field is not None and isinstance(field.widget, RelatedFieldWidgetWrapper):
@@ -236,7 +267,7 @@ class StationAdmin(ModelAdmin[Row]):
         """Do a move, and go back to where it was asked for."""
         row = self.get_object(request, object_id)
         if row is None or move not in self.moves:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)
+            return self.gone(request, object_id)
         chosen = self.moves[move]
         if not self.allows(request, chosen.need, row):
             raise PermissionDenied
@@ -247,6 +278,12 @@ class StationAdmin(ModelAdmin[Row]):
         else:
             self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(self.after_move(request, row))
+
+    def gone(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The answer for a row that does not exist, or not for who asks; as Django's pages do."""
+        text = f"There is no {self.opts.verbose_name} {object_id!r} that you may see."
+        self.message_user(request, text, messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:index"))
 
     def after_move(self, request: HttpRequest, row: Row) -> str:
         """Where to go after a move."""

@@ -22,7 +22,14 @@ else:
     from unfold.contrib.filters.admin import DropdownFilter
     from unfold.decorators import display
 
-__all__ = ["ChoiceFilter", "EnvironmentFilter", "YesNoFilter", "display", "when"]
+__all__ = [
+    "ChoiceFilter",
+    "DropdownFilter",
+    "EnvironmentFilter",
+    "YesNoFilter",
+    "display",
+    "when",
+]
 
 _MOST_CHOICES = 500
 

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Count, Q
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
 from station.accounts import environments, services
@@ -21,6 +21,14 @@ from station.accounts.models import Environment, Membership, Variable
 from station.commands.text import one_line
 from station.core.errors import InvalidInput, NotFound
 from station.core.principal import Principal, Role
+
+_BELONGINGS = (
+    ("accounts_membership", "members"),
+    ("accounts_variable", "variables"),
+    ("toolservers_toolserver", "tool servers"),
+    ("agents_agent", "agents"),
+    ("runs_run", "runs"),
+)
 
 
 def _paused(paused: bool) -> Move[Environment]:
@@ -59,7 +67,9 @@ class EnvironmentAdmin(StationAdmin[Environment]):
     list_display = ["name", "description", "state", "members", "created"]
     list_filter = [PausedFilter]
     search_fields = ["name", "description"]
-    fields = ["name", "description", "state", "belongings", "created"]
+    asked = ("name", "description")
+    facts = ("name", "state", "belongings", "created")
+    changed = readable = ("description",)
 
     def rows(self, principal: Principal) -> models.QuerySet[Environment]:
         rows = services.visible_environments(principal)
@@ -67,14 +77,6 @@ class EnvironmentAdmin(StationAdmin[Environment]):
 
     def environment_id_of(self, row: Environment) -> int:
         return row.pk
-
-    def get_fields(self, request: HttpRequest, obj: Environment | None = None) -> list[str]:
-        return ["name", "description"] if obj is None else list(self.fields or ())
-
-    def get_readonly_fields(
-        self, request: HttpRequest, obj: Environment | None = None
-    ) -> list[str]:
-        return [] if obj is None else ["name", "state", "belongings", "created"]
 
     def store(
         self, principal: Principal, row: Environment, given: Mapping[str, Any], *, change: bool
@@ -99,17 +101,11 @@ class EnvironmentAdmin(StationAdmin[Environment]):
 
     @display(description="what is in it")
     def belongings(self, row: Environment) -> SafeString:
-        return SafeString(" · ").join(
-            format_html('<a class="st-link" href="{}?environment={}">{}</a>',
-                        reverse(f"admin:{name}_changelist"), row.pk, text)
-            for name, text in (
-                ("accounts_membership", "members"),
-                ("accounts_variable", "variables"),
-                ("toolservers_toolserver", "tool servers"),
-                ("agents_agent", "agents"),
-                ("runs_run", "runs"),
-            )
-        )  # fmt: skip
+        return format_html_join(
+            " · ",
+            '<a class="st-link" href="{}?environment={}">{}</a>',
+            [(reverse(f"admin:{name}_changelist"), row.pk, text) for name, text in _BELONGINGS],
+        )
 
 
 class MembershipForm(ServiceForm):
@@ -138,24 +134,15 @@ class MembershipAdmin(StationAdmin[Membership]):
     list_display = ["user", "environment", "role_label"]
     list_filter = [EnvironmentFilter, RoleFilter]
     search_fields = ["user__username", "environment__name"]
+    asked = ("environment", "username", "role")
+    facts = ("environment", "user")
+    changed = readable = ("role",)
 
     def rows(self, principal: Principal) -> models.QuerySet[Membership]:
         rows = Membership.objects.select_related("user", "environment").order_by(
             "environment__name", "user__username"
         )
         return rows.filter(environment__in=services.visible_environments(principal))
-
-    def get_fields(self, request: HttpRequest, obj: Membership | None = None) -> list[str]:
-        return ["environment", "username" if obj is None else "user", "role"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Membership | None = None) -> list[str]:
-        return [] if obj is None else ["environment", "user"]
-
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        made = super().get_form(request, obj, **kwargs)
-        if obj is not None:
-            made.base_fields.pop("username", None)
-        return made
 
     def store(
         self, principal: Principal, row: Membership, given: Mapping[str, Any], *, change: bool
@@ -218,24 +205,17 @@ class SecretFilter(YesNoFilter):
 
 @admin.register(Variable)
 class VariableAdmin(StationAdmin[Variable]):
-    form = VariableForm
+    form = page_form = VariableForm
     may_add = may_change = may_delete = Role.ADMIN
     list_display = ["name", "environment", "kind", "shown", "updated"]
     list_filter = [EnvironmentFilter, SecretFilter]
     search_fields = ["name"]
+    asked = ("environment", "name", "secret", "value")
+    facts = ("environment", "name", "kind", "shown")
+    changed = ("secret", "value")
 
     def rows(self, principal: Principal) -> models.QuerySet[Variable]:
         return services.visible_variables(principal).defer("sealed_value")
-
-    def get_fields(self, request: HttpRequest, obj: Variable | None = None) -> list[str]:
-        if self.has_change_permission(request, obj) if obj else True:
-            return ["environment", "name", "secret", "value"]
-        return ["environment", "name", "kind", "shown"]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Variable | None = None) -> list[str]:
-        if obj is None:
-            return []
-        return ["environment", "name", "kind", "shown"]
 
     def store(
         self, principal: Principal, row: Variable, given: Mapping[str, Any], *, change: bool

@@ -43,9 +43,6 @@ class KeyAdmin(StationAdmin[Key]):
     may_add = "anybody"
     list_filter = [RevokedFilter]
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [] if obj is None else list(self.get_fields(request, obj))
-
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
@@ -103,15 +100,12 @@ class ApiKeyAdmin(KeyAdmin[ApiKey]):
     }
     list_display = ["name", "beginning", "user", "most", "state", "created", "expires", "used"]
     search_fields = ["name", "key_id", "user__username"]
+    asked = ("name", "user", "environments", "role", "expires_at")
+    facts = ("name", "beginning", "user", "where", "most", "state", "created", "expires", "used",
+             "revoked")  # fmt: skip
 
     def rows(self, principal: Principal) -> models.QuerySet[ApiKey]:
         return services.visible_api_keys(principal).defer("digest", "pepper_id")
-
-    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> list[str]:
-        if obj is None:
-            return ["name", "user", "environments", "role", "expires_at"]
-        facts = ["name", "beginning", "user", "where", "most", "state"]
-        return [*facts, "created", "expires", "used", "revoked"]
 
     def formfield_for_manytomany(
         self, db_field: models.ManyToManyField[Any, Any], request: HttpRequest, **kwargs: Any
@@ -176,18 +170,15 @@ class SshKeyAdmin(KeyAdmin[SshKey]):
     }
     list_display = ["name", "fingerprint_code", "user", "state", "created", "expires", "used"]
     search_fields = ["name", "fingerprint", "user__username"]
+    asked = ("name", "user", "public_key", "expires_at")
+    facts = ("name", "fingerprint_code", "user", "public_key", "state", "created", "expires",
+             "used", "revoked")  # fmt: skip
 
     def rows(self, principal: Principal) -> models.QuerySet[SshKey]:
         return services.visible_ssh_keys(principal)
 
-    def get_fields(self, request: HttpRequest, obj: SshKey | None = None) -> list[str]:
-        if obj is None:
-            return ["name", "user", "public_key", "expires_at"]
-        facts = ["name", "fingerprint_code", "user", "public_key", "state"]
-        return [*facts, "created", "expires", "used", "revoked"]
-
     def formfield_for_dbfield(
-        self, db_field: models.Field[Any, Any], request: HttpRequest | None, **kwargs: Any
+        self, db_field: models.Field[Any, Any], request: HttpRequest, **kwargs: Any
     ) -> Any:
         if db_field.name == "public_key":
             kwargs["widget"] = text_area(3, placeholder="ssh-ed25519 AAAA… you@host")

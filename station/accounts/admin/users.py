@@ -119,26 +119,14 @@ class UserAdmin(StationAdmin[User]):
     list_filter = [ActiveFilter, KindFilter]
     search_fields = ["username", "email"]
     change_form_outer_before_template = "admin/accounts/user/links.html"
-    _facts = ["username", "email", "kind", "state", "joined", "seen"]
+    asked = ("username", "email", "password", "platform_admin", "service_account")
+    facts = ("username", "email", "kind", "state", "joined", "seen")
 
     def rows(self, principal: Principal) -> models.QuerySet[User]:
         return services.visible_users(principal)
 
-    def get_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        if obj is None:
-            return ["username", "email", "password", "platform_admin", "service_account"]
-        return self._facts
-
-    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> list[str]:
-        return [] if obj is None else self._facts
-
     def get_inlines(self, request: HttpRequest, obj: User | None) -> list[Any]:
         return [] if obj is None else [RoleInline]
-
-    def get_form(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
-        if obj is not None:  # a user is changed by moves of its own, not by this form
-            kwargs["form"] = ServiceForm
-        return super().get_form(request, obj, **kwargs)
 
     def store(
         self, principal: Principal, row: User, given: Mapping[str, Any], *, change: bool
@@ -192,7 +180,7 @@ class UserAdmin(StationAdmin[User]):
             raise PermissionDenied
         row = self.get_object(request, str(user_id))
         if row is None:
-            return self._get_obj_does_not_exist_redirect(request, self.opts, str(user_id))
+            return self.gone(request, str(user_id))
         form = PasswordForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             try:

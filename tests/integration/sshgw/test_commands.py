@@ -1,5 +1,6 @@
 """Commands over SSH: their streams, their exit status, their end."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from sshgw.metrics import CONNECTIONS
 from station.accounts.models import User
 from station.commands.registry import invoke
+from station.config import current
 from tests import factories
 from tests.integration.sshgw.client import Commands, Key, Ssh, interrupt, running, until
 
@@ -233,3 +235,29 @@ def test_the_commands_session_is_not_the_hosts(
 ) -> None:
     ssh("whoami")
     assert commands.sessions[0].host is False
+
+
+def test_open_connections_hold_no_database_connection(alice: User, key: Key) -> None:
+    """More of them than the pool has connections; a kept one would starve the last."""
+    assert current().database.max_connections < 25
+    with running(invoke) as gateway, contextlib.ExitStack() as held:
+        for _ in range(25):
+            transport = held.enter_context(paramiko.Transport(("127.0.0.1", gateway.port)))
+            transport.connect(username="alice", pkey=paramiko.PKey.from_path(key.path))
+            channel = transport.open_session(timeout=5)
+            channel.exec_command("env list --json")
+            assert channel.recv_exit_status() == 0
+
+
+def test_a_run_is_followed_until_the_client_leaves(alice: User, key: Key) -> None:
+    run = factories.run()
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
+    with running(invoke) as gateway:
+        ssh = Ssh(port=gateway.port, key=key, user="alice")
+        assert json.loads(ssh("run", "list", "--json").stdout)
+        process = ssh.start("run", "follow", str(run.pk))
+        assert process.stdout is not None
+        assert "queued" in process.stdout.readline()
+        interrupt(process)
+        process.communicate(timeout=20)
+        until(lambda: not gateway._commands, "the end of the command")
