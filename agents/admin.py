@@ -17,7 +17,7 @@ from agents import changes, services
 from agents.models import Agent, AgentVersion
 from agents.services import Definition
 from station.accounts.admin.base import Move, ReadOnlyInline, StationAdmin, row_url
-from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, display, when
+from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, badge, display, when
 from station.accounts.admin.forms import Lines, ServiceForm, text_area, text_input
 from station.accounts.errors import NameTaken
 from station.commands.text import one_line
@@ -26,6 +26,8 @@ from station.core.principal import Principal, Role
 
 _DEFINED = ["prompt", "model", "fallback_models", "tools", "max_steps", "timeout",
             "parameters", "output_schema"]  # fmt: skip
+
+_STATES = {"enabled": "success", "disabled": "danger", "paused": "warning"}
 
 
 class Duration(forms.CharField):
@@ -143,7 +145,7 @@ class VersionInline(ReadOnlyInline):
         *("tool_count", "created_by", "created"),
     )
     verbose_name_plural = "versions"
-    show_change_link = False
+    hide_title = True
     per_page = 20
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[AgentVersion]:
@@ -214,12 +216,11 @@ class AgentAdmin(StationAdmin[Agent]):
         services.add_version(principal, row, _definition(given))
         return changes.update(principal, row, description=given["description"])
 
-    @display(description="state",
-             label={"enabled": "success", "disabled": "danger", "paused": "warning"})  # fmt: skip
-    def state(self, row: Agent) -> str:
+    @display(description="state")
+    def state(self, row: Agent) -> SafeString:
         if not row.enabled:
-            return "disabled"
-        return "paused" if row.paused else "enabled"
+            return badge("disabled", _STATES)
+        return badge("paused" if row.paused else "enabled", _STATES)
 
     @display(description="description")
     def about(self, row: Agent) -> str:
@@ -236,7 +237,7 @@ class AgentAdmin(StationAdmin[Agent]):
     @display(description="runs")
     def its_runs(self, row: Agent) -> SafeString:
         address = reverse("admin:runs_run_changelist")
-        return format_html('<a class="st-link" href="{}?agent={}">runs</a>', address, row.pk)
+        return format_html('<a class="st-link" href="{}?agent={}">see them</a>', address, row.pk)
 
 
 class VersionEnvironmentFilter(EnvironmentFilter):

@@ -64,6 +64,10 @@ class Execution:
     def run_id(self) -> int:
         return self._assignment.run_id
 
+    @property
+    def fence(self) -> int:
+        return self._assignment.fence
+
     def stop(self, reason: Stop) -> None:
         """End the agent's work as soon as possible; the first reason counts, but "lost" wins."""
         if self._stopped is None or reason == "lost":

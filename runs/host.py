@@ -114,14 +114,14 @@ class Host:
         )
         # It takes seconds of CPU; a run that needs it earlier waits for the same import.
         self._loading = asyncio.create_task(asyncio.to_thread(llm.load))
-        self._cancellations = CancelListener(lambda run_id: self._stop(run_id, "cancelled"))
+        self._cancellations = CancelListener(self._look_for_cancellation)
         self.leases = Leases(
             url=config.database.url.get_secret_value(),
             lease=queue_settings.lease,
             heartbeat=queue_settings.heartbeat,
             report=self._report,
-            on_lost=lambda run_id: self._stop_soon(run_id, "lost"),
-            on_cancel=lambda run_id: self._stop_soon(run_id, "cancelled"),
+            on_lost=lambda run_id, fence: self._stop_soon(run_id, fence, "lost"),
+            on_cancel=lambda run_id, fence: self._stop_soon(run_id, fence, "cancelled"),
         )
 
     async def _serve(self) -> None:
@@ -154,12 +154,18 @@ class Host:
             if self._running.get(assignment.run_id) is execution:
                 del self._running[assignment.run_id]
 
-    def _stop(self, run_id: int, reason: Stop) -> None:
-        if (execution := self._running.get(run_id)) is not None:
+    def _look_for_cancellation(self, run_id: int) -> None:
+        """Valkey's word alone ends no run: the row says whether it was cancelled."""
+        if run_id in self._running:
+            self.leases.nudge()
+
+    def _stop(self, run_id: int, fence: int, reason: Stop) -> None:
+        execution = self._running.get(run_id)
+        if execution is not None and execution.fence == fence:
             execution.stop(reason)
 
-    def _stop_soon(self, run_id: int, reason: Stop) -> None:
-        self._loop.call_soon_threadsafe(self._stop, run_id, reason)
+    def _stop_soon(self, run_id: int, fence: int, reason: Stop) -> None:
+        self._loop.call_soon_threadsafe(self._stop, run_id, fence, reason)
 
     def _report(self) -> WorkerReport:
         return WorkerReport(

@@ -2,7 +2,8 @@
 
 It is not behind the ORM's pool and not on the event loop, so neither a full pool nor a busy loop
 makes a healthy worker look dead. The reverse matters as much: a process that cannot renew learns
-it from its own monotonic clock, before the database would let somebody else take the run.
+it from its own monotonic clock, before the database would let somebody else take the run. A second
+thread watches that clock, because a heartbeat may hang in the database for any length of time.
 """
 
 import contextlib
@@ -17,13 +18,26 @@ import structlog
 from runs.errors import LeaseLost
 
 _log = structlog.get_logger(__name__)
+# A row that somebody has locked is left for the next time: waiting for it would let the leases of
+# all the others run out.
 _RENEW = """
-UPDATE agent_runs r
-   SET lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
-  FROM unnest(%(ids)s::bigint[], %(fences)s::bigint[]) AS held(id, fence)
- WHERE r.id = held.id AND r.fence = held.fence AND r.status = 'running'
-   AND r.lease_expires_at > clock_timestamp()
-RETURNING r.id, r.cancel_requested_at IS NOT NULL
+WITH mine AS (
+  SELECT r.id, r.fence, r.cancel_requested_at IS NOT NULL AS cancelled
+    FROM unnest(%(ids)s::bigint[], %(fences)s::bigint[]) AS held(id, fence)
+    JOIN agent_runs r ON r.id = held.id AND r.fence = held.fence
+   WHERE r.status = 'running' AND r.lease_expires_at > clock_timestamp()
+), free AS (
+  SELECT r.id FROM agent_runs r JOIN mine ON r.id = mine.id AND r.fence = mine.fence
+   WHERE r.status = 'running' AND r.lease_expires_at > clock_timestamp()
+     FOR NO KEY UPDATE OF r SKIP LOCKED
+), renewed AS (
+  UPDATE agent_runs r
+     SET lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
+    FROM free WHERE r.id = free.id
+  RETURNING r.id
+)
+SELECT mine.id, mine.cancelled, renewed.id IS NOT NULL
+  FROM mine LEFT JOIN renewed ON renewed.id = mine.id
 """
 _REPORT = """
 INSERT INTO run_workers (name, host, pid, slots, busy, draining)
@@ -63,25 +77,36 @@ class Leases:
         lease: float,
         heartbeat: float,
         report: Callable[[], WorkerReport],
-        on_lost: Callable[[int], None],
-        on_cancel: Callable[[int], None],
+        on_lost: Callable[[int, int], None],
+        on_cancel: Callable[[int, int], None],
     ) -> None:
-        """``on_lost`` and ``on_cancel`` get run ids, on the heartbeat's thread."""
+        """``on_lost`` and ``on_cancel`` get a run's id and fence, on a thread of this object."""
         self._url, self._lease, self._heartbeat = url, lease, heartbeat
         self._margin = min(5.0, lease / 4)
+        self._retry = min(_RETRY, heartbeat, self._margin / 2)
         self._report, self._on_lost, self._on_cancel = report, on_lost, on_cancel
         self._held: dict[int, _Held] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for target, name in ((self._beat, "heartbeat"), (self._watch, "lease watch"))
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         """End the heartbeat; leases that are still held run out by themselves."""
         self._stop.set()
-        self._thread.join(timeout=5)
+        self._wake.set()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def nudge(self) -> None:
+        """Have the heartbeat look now: a run that is held may have been cancelled."""
+        self._wake.set()
 
     def add(self, run_id: int, fence: int, claimed: float) -> None:
         """Hold a lease from ``claimed``, the monotonic time *before* the claim was sent."""
@@ -107,66 +132,70 @@ class Leases:
             raise LeaseLost
 
     def _beat(self) -> None:
-        connection: psycopg.Connection[tuple[int, bool]] | None = None
+        connection: psycopg.Connection[tuple[int, bool, bool]] | None = None
         pause = 0.0
-        while not self._stop.wait(pause):
+        while not self._stop.is_set():
             try:
                 if connection is None:
                     connection = self._connect()
-                self._renew(connection)
-                pause = self._heartbeat
+                pause = self._heartbeat if self._renew(connection) else self._retry
             except psycopg.Error as error:
                 _log.warning("heartbeat_failed", problem=str(error).strip())
                 if connection is not None:
                     with contextlib.suppress(psycopg.Error):
                         connection.close()
-                connection, pause = None, min(_RETRY, self._heartbeat)
-            self._stop_overdue()
+                connection, pause = None, self._retry
+            self._wake.wait(pause)
+            self._wake.clear()
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> psycopg.Connection[tuple[int, bool]]:
+    def _watch(self) -> None:
+        """Give up, in time, what the heartbeat does not renew, whatever keeps it from doing so."""
+        while not self._stop.wait(self._retry):
+            now = time.monotonic()
+            with self._lock:
+                overdue = [
+                    (run_id, held.fence)
+                    for run_id, held in self._held.items()
+                    if now > held.until - self._margin
+                ]
+            for run_id, fence in overdue:
+                self._on_lost(run_id, fence)
+
+    def _connect(self) -> psycopg.Connection[tuple[int, bool, bool]]:
         return psycopg.connect(
             self._url,
             autocommit=True,
             prepare_threshold=None,
             connect_timeout=2,
             tcp_user_timeout=3000,
+            keepalives_idle=3,
+            keepalives_interval=2,
+            keepalives_count=2,
             application_name="station heartbeat",
         )
 
-    def _renew(self, connection: psycopg.Connection[tuple[int, bool]]) -> None:
+    def _renew(self, connection: psycopg.Connection[tuple[int, bool, bool]]) -> bool:
+        """Renew what can be renewed; whether that was everything that is still ours."""
         with self._lock:
             sent = {run_id: held.fence for run_id, held in self._held.items()}
         begun = time.monotonic()
         connection.execute(_REPORT, vars(self._report()))
         if not sent:
-            return
+            return True
         rows = connection.execute(
             _RENEW, {"lease": self._lease, "ids": list(sent), "fences": list(sent.values())}
         ).fetchall()
-        renewed = dict(rows)
+        ours = {run_id for run_id, _, _ in rows}
         with self._lock:
-            for run_id in renewed:
+            for run_id, _, renewed in rows:
                 held = self._held.get(run_id)
-                if held is not None and held.fence == sent[run_id]:
+                if renewed and held is not None and held.fence == sent[run_id]:
                     held.until = begun + self._lease
-            gone = [
-                run_id
-                for run_id, fence in sent.items()
-                if run_id not in renewed
-                and run_id in self._held
-                and self._held[run_id].fence == fence
-            ]
-        for run_id in gone:
-            self._on_lost(run_id)
-        for run_id, cancelled in renewed.items():
+        for run_id in sent.keys() - ours:
+            self._on_lost(run_id, sent[run_id])
+        for run_id, cancelled, _ in rows:
             if cancelled:
-                self._on_cancel(run_id)
-
-    def _stop_overdue(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            overdue = [id_ for id_, h in self._held.items() if now > h.until - self._margin]
-        for run_id in overdue:
-            self._on_lost(run_id)
+                self._on_cancel(run_id, sent[run_id])
+        return all(renewed for _, _, renewed in rows)

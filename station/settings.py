@@ -138,6 +138,9 @@ UNFOLD = {
     "SITE_URL": None,
     "SHOW_HISTORY": False,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": "/static/station/favicon.svg"},
+    ],
     "STYLES": ["/static/station/admin.css"],
     "DASHBOARD_CALLBACK": "runs.admin.workers.dashboard",
     "SIDEBAR": {"navigation": "station.accounts.admin.navigation.sidebar"},

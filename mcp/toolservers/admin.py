@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from station.accounts.admin.base import Move, ReadOnlyInline, StationAdmin, move_url, row_url
-from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, display, when
+from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, badge, display, when
 from station.accounts.admin.forms import Lines, Pairs, ServiceForm, text_input
 from station.accounts.errors import NameTaken
 from station.commands.text import one_line
@@ -29,6 +29,10 @@ _HINTS = {
     "openWorldHint": "reaches out",
 }
 _REFERENCES = "Refer to variables as ${var:NAME} and ${secret:NAME}."
+
+_APPROVALS = {"approved": "success", "changed": "danger", "not approved": "warning"}
+
+_STATES = {"enabled": "success", "disabled": "warning", "failing": "danger"}
 
 
 def pretty(value: Any) -> SafeString:
@@ -67,14 +71,11 @@ class ToolEnvironmentFilter(EnvironmentFilter):
 class ToolColumns:
     """What lists and pages say of a tool."""
 
-    @display(
-        description="approval",
-        label={"approved": "success", "changed": "danger", "not approved": "warning"},
-    )
-    def approval(self, row: Tool) -> str:
+    @display(description="approval")
+    def approval(self, row: Tool) -> SafeString:
         if row.approved:
-            return "approved"
-        return "changed" if row.approved_digest else "not approved"
+            return badge("approved", _APPROVALS)
+        return badge("changed" if row.approved_digest else "not approved", _APPROVALS)
 
     @display(description="offered", boolean=True, ordering="available")
     def offered(self, row: Tool) -> bool:
@@ -157,10 +158,15 @@ class ToolAdmin(ToolColumns, StationAdmin[Tool]):
 class ToolInline(ToolColumns, ReadOnlyInline):
     model = Tool
     fields = readonly_fields = (
-        *("name", "hints", "offered"),
+        *("its_page", "hints", "offered"),
         *("approval", "short_digest", "vouch"),
     )
     verbose_name_plural = "tools"
+    hide_title = True
+
+    @display(description="name")
+    def its_page(self, row: Tool) -> SafeString:
+        return format_html('<a class="st-link" href="{}">{}</a>', row_url(row), row.name)
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         principal_may = self.admin_site._registry[Tool]
@@ -290,12 +296,11 @@ class ToolServerAdmin(StationAdmin[ToolServer]):
     def where(self, row: ToolServer) -> str:
         return one_line(row.command or row.url, 60)
 
-    @display(description="state",
-             label={"enabled": "success", "disabled": "warning", "failing": "danger"})  # fmt: skip
-    def state(self, row: ToolServer) -> str:
+    @display(description="state")
+    def state(self, row: ToolServer) -> SafeString:
         if not row.enabled:
-            return "disabled"
-        return "failing" if row.last_error else "enabled"
+            return badge("disabled", _STATES)
+        return badge("failing" if row.last_error else "enabled", _STATES)
 
     @display(description="tools", ordering="offered")
     def tool_count(self, row: Any) -> int:

@@ -6,4 +6,5 @@ from runs.admin import events, runs, workers
 
 __all__ = ["events", "runs", "workers"]
 
+admin.site.index_title = "Dashboard"
 admin.site.index_template = "admin/runs/dashboard/index.html"

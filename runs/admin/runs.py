@@ -21,6 +21,7 @@ from station.accounts.admin.columns import (
     ChoiceFilter,
     DropdownFilter,
     EnvironmentFilter,
+    badge,
     display,
     when,
 )
@@ -127,7 +128,7 @@ class RunAdmin(StationAdmin[Run]):
         rows = super().get_queryset(request)
         match = request.resolver_match
         if match is not None and (match.url_name or "").endswith("_changelist"):
-            rows = rows.select_related("agent", "environment").only(*_LISTED)
+            rows = rows.select_related(None).select_related("agent", "environment").only(*_LISTED)
         return rows
 
     def get_search_results(
@@ -193,11 +194,11 @@ class RunAdmin(StationAdmin[Run]):
     def number(self, row: Run) -> str:
         return str(row.pk)
 
-    @display(description="status", label=_LABELS)
-    def status_badge(self, row: Run) -> str:
+    @display(description="status")
+    def status_badge(self, row: Run) -> SafeString:
         if row.state is Status.RUNNING and row.cancel_requested_at is not None:
-            return "stopping"
-        return row.status.replace("_", " ")
+            return badge("stopping", _LABELS)
+        return badge(row.status.replace("_", " "), _LABELS)
 
     @display(description="agent")
     def agent_name(self, row: Run) -> str:

@@ -13,7 +13,7 @@ from runs.admin.timeline import TONES
 from runs.models import Run, Worker
 from runs.states import Status
 from station.accounts.admin.base import StationAdmin, principal_of
-from station.accounts.admin.columns import display, when
+from station.accounts.admin.columns import badge, display, when
 from station.accounts.services import visible_environments
 from station.commands.text import one_line
 from station.core.principal import Principal
@@ -21,6 +21,8 @@ from station.core.principal import Principal
 ALIVE = 15.0
 """Seconds after which a worker that did not report counts as gone."""
 _SHOWN = 8
+
+_STATES = {"live": "success", "draining": "warning", "silent": "danger"}
 
 
 @admin.register(Worker)
@@ -32,13 +34,11 @@ class WorkerAdmin(StationAdmin[Worker]):
     def rows(self, principal: Principal) -> models.QuerySet[Worker]:
         return Worker.objects.all()
 
-    @display(
-        description="state", label={"live": "success", "draining": "warning", "silent": "danger"}
-    )
-    def state(self, row: Worker) -> str:
+    @display(description="state")
+    def state(self, row: Worker) -> SafeString:
         if (timezone.now() - row.seen_at).total_seconds() > ALIVE:
-            return "silent"
-        return "draining" if row.draining else "live"
+            return badge("silent", _STATES)
+        return badge("draining" if row.draining else "live", _STATES)
 
     @display(description="started", ordering="started_at")
     def started(self, row: Worker) -> SafeString | str:

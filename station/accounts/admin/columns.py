@@ -1,6 +1,6 @@
 """Columns and filters that several lists share."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +27,7 @@ __all__ = [
     "DropdownFilter",
     "EnvironmentFilter",
     "YesNoFilter",
+    "badge",
     "display",
     "when",
 ]
@@ -41,6 +42,11 @@ def when(moment: datetime | None) -> SafeString | str:
     return format_html(
         '<time datetime="{0}" title="{0}" class="st-nowrap">{1}</time>', iso(moment), age(moment)
     )
+
+
+def badge(text: str, tones: Mapping[str, str]) -> SafeString:
+    """A word on its colour: success, danger, warning, info or primary; plain where none is."""
+    return format_html('<span class="st-badge st-{}">{}</span>', tones.get(text, "plain"), text)
 
 
 class ChoiceFilter(DropdownFilter):

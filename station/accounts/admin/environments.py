@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from station.accounts import environments, services
 from station.accounts.admin.base import Move, StationAdmin
-from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, display, when
+from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, badge, display, when
 from station.accounts.admin.forms import DOTS, ServiceForm, WriteOnly, text_area, text_input
 from station.accounts.errors import NameTaken
 from station.accounts.models import Environment, Membership, Variable
@@ -29,6 +29,12 @@ _BELONGINGS = (
     ("agents_agent", "agents"),
     ("runs_run", "runs"),
 )
+
+_STATES = {"paused": "warning", "active": "success"}
+
+_ROLES = {"viewer": "info", "operator": "primary", "admin": "warning"}
+
+_KINDS = {"secret": "warning", "plain": "info"}
 
 
 def _paused(paused: bool) -> Move[Environment]:
@@ -87,9 +93,9 @@ class EnvironmentAdmin(StationAdmin[Environment]):
             principal, name=given["name"], description=given["description"]
         )
 
-    @display(description="state", label={"paused": "warning", "active": "success"})
-    def state(self, row: Environment) -> str:
-        return "paused" if row.paused else "active"
+    @display(description="state")
+    def state(self, row: Environment) -> SafeString:
+        return badge("paused" if row.paused else "active", _STATES)
 
     @display(description="members", ordering="member_count")
     def members(self, row: Any) -> int:
@@ -165,10 +171,9 @@ class MembershipAdmin(StationAdmin[Membership]):
             role=None,
         )
 
-    @display(description="role", ordering="role",
-             label={"viewer": "info", "operator": "primary", "admin": "warning"})  # fmt: skip
-    def role_label(self, row: Membership) -> str:
-        return Role(row.role).label
+    @display(description="role", ordering="role")
+    def role_label(self, row: Membership) -> SafeString:
+        return badge(Role(row.role).label, _ROLES)
 
 
 class VariableForm(ServiceForm):
@@ -235,9 +240,9 @@ class VariableAdmin(StationAdmin[Variable]):
     def remove(self, principal: Principal, row: Variable) -> None:
         services.delete_variable(principal, variable_id=row.pk)
 
-    @display(description="kind", ordering="secret", label={"secret": "warning", "plain": "info"})
-    def kind(self, row: Variable) -> str:
-        return "secret" if row.secret else "plain"
+    @display(description="kind", ordering="secret")
+    def kind(self, row: Variable) -> SafeString:
+        return badge("secret" if row.secret else "plain", _KINDS)
 
     @display(description="value")
     def shown(self, row: Variable) -> str:

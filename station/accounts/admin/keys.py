@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 
 from station.accounts import services
 from station.accounts.admin.base import Move, StationAdmin, principal_of
-from station.accounts.admin.columns import YesNoFilter, display, when
+from station.accounts.admin.columns import YesNoFilter, badge, display, when
 from station.accounts.admin.forms import ServiceForm, text_area
 from station.accounts.errors import NameTaken
 from station.accounts.models import ApiKey, SshKey, User
@@ -23,6 +23,8 @@ from station.core.errors import NotFound
 from station.core.principal import Principal, Role
 
 Key = TypeVar("Key", ApiKey, SshKey)
+
+_STATES = {"active": "success", "revoked": "danger", "expired": "warning"}
 
 
 class RevokedFilter(YesNoFilter):
@@ -51,13 +53,12 @@ class KeyAdmin(StationAdmin[Key]):
             kwargs["initial"] = request.user.pk
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    @display(description="state",
-             label={"active": "success", "revoked": "danger", "expired": "warning"})  # fmt: skip
-    def state(self, row: Key) -> str:
+    @display(description="state")
+    def state(self, row: Key) -> SafeString:
         if row.revoked_at is not None:
-            return "revoked"
+            return badge("revoked", _STATES)
         expired = row.expires_at is not None and row.expires_at <= timezone.now()
-        return "expired" if expired else "active"
+        return badge("expired" if expired else "active", _STATES)
 
     @display(description="created", ordering="created_at")
     def created(self, row: Key) -> SafeString | str:

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from station.accounts import services
 from station.accounts.admin.base import StationAdmin, TabularInline, principal_of, row_url
-from station.accounts.admin.columns import YesNoFilter, display, when
+from station.accounts.admin.columns import YesNoFilter, badge, display, when
 from station.accounts.admin.forms import ServiceForm
 from station.accounts.errors import NameTaken
 from station.accounts.models import Membership, User
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from django.forms import PasswordInput as UnfoldAdminPasswordWidget
 else:
     from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldBooleanSwitchWidget
+
+_KINDS = {"platform admin": "warning", "service account": "info"}
+
+_STATES = {"active": "success", "disabled": "danger"}
 
 
 def _password(**options: Any) -> forms.CharField:
@@ -206,15 +210,15 @@ class UserAdmin(StationAdmin[User]):
 
     # Columns
 
-    @display(description="kind", label={"platform admin": "warning", "service account": "info"})
-    def kind(self, row: User) -> str:
+    @display(description="kind")
+    def kind(self, row: User) -> SafeString:
         if row.is_superuser:
-            return "platform admin"
-        return "service account" if row.is_service_account else "person"
+            return badge("platform admin", _KINDS)
+        return badge("service account" if row.is_service_account else "person", _KINDS)
 
-    @display(description="state", label={"active": "success", "disabled": "danger"})
-    def state(self, row: User) -> str:
-        return "active" if row.is_active else "disabled"
+    @display(description="state")
+    def state(self, row: User) -> SafeString:
+        return badge("active" if row.is_active else "disabled", _STATES)
 
     @display(description="roles")
     def roles(self, row: User) -> SafeString | str:

@@ -23,6 +23,16 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.xdist_group("processes"),
 ]
+_BEHIND = """
+WITH RECURSIVE waits AS (
+  SELECT pid, unnest(pg_blocking_pids(pid)) AS blocker, query
+    FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+), behind AS (
+  SELECT pid, query FROM waits WHERE blocker = %s
+   UNION SELECT waits.pid, waits.query FROM waits JOIN behind ON waits.blocker = behind.pid
+)
+SELECT pid FROM behind WHERE query LIKE '%%status = ''succeeded''%%'
+"""
 RECLAIMED_WITHIN = timedelta(seconds=LEASE + 10)
 
 
@@ -54,8 +64,7 @@ class RowLock:
     def blocked_endings(self) -> list[int]:
         """The backends that wait to end the run."""
         rows = self._watch.execute(
-            "SELECT pid FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid)) "
-            "AND query LIKE '%%status = ''succeeded''%%'",
+            _BEHIND,
             [self._connection.info.backend_pid],
         ).fetchall()
         return [row[0] for row in rows]

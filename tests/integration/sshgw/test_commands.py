@@ -257,7 +257,7 @@ def test_a_run_is_followed_until_the_client_leaves(alice: User, key: Key) -> Non
         assert json.loads(ssh("run", "list", "--json").stdout)
         process = ssh.start("run", "follow", str(run.pk))
         assert process.stdout is not None
-        assert "queued" in process.stdout.readline()
+        assert process.stdout.readline().startswith(f"run {run.pk} ")
         interrupt(process)
         process.communicate(timeout=20)
         until(lambda: not gateway._commands, "the end of the command")
