@@ -44,7 +44,7 @@ def demo(folder: Path, session: Session) -> int:
                 "The demo's tool server is not allowed by the configuration in STN_CONFIG.",
                 fix="Unset STN_CONFIG for the demo.",
             )
-        roles = ("web", "worker", "keeper")
+        roles = ("web", "worker", "keeper", "ssh", "mcp")
         logs = station.logs
         say(f"starting {', '.join(roles)}; their logs are in {logs}")
         supervisor = Supervisor(
