@@ -43,6 +43,7 @@ class RunEventAdmin(StationAdmin[RunEvent]):
     list_display = ["seq", "kind", "summary", "moment"]
     list_filter = [RunFilter]
     list_per_page = 200
+    show_full_result_count = False
     sortable_by = ("seq",)
     facts = ("of", "seq", "kind", "moment", "stored")
 

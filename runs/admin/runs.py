@@ -113,6 +113,7 @@ class RunAdmin(StationAdmin[Run]):
     change_form_template = "admin/runs/run/page.html"
     paginator = InfinitePaginator
     list_disable_select_all = True
+    show_full_result_count = False
     list_display = ["number", "status_badge", "agent_name", "environment_name", "submitted_by",
                     "age", "took", "steps", "tokens", "cost"]  # fmt: skip
     list_display_links = ["number"]

@@ -103,7 +103,6 @@ class StationAdmin(ModelAdmin[Row]):
     """Columns that addresses may filter by, beside the declared filters."""
 
     list_per_page = 50
-    show_full_result_count = False
     list_filter_submit = True
     list_fullwidth = True
     compressed_fields = False
@@ -157,7 +156,9 @@ class StationAdmin(ModelAdmin[Row]):
         return self.has_module_permission(request) and self.allows(request, self.may_delete, obj)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        return lookup.partition("__")[0] in self.filterable
+        """Only declared filters: others would tell, bit by bit, what no page shows."""
+        names = {getattr(declared, "parameter_name", None) for declared in self.list_filter}
+        return lookup in names or lookup.partition("__")[0] in self.filterable
 
     # Forms that call services
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from runs.scripted.testing import ScriptedModel
@@ -20,6 +21,12 @@ def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
     """The test database, for fixtures that outlive a test."""
     with django_db_blocker.unblock():
         yield
+        with connection.cursor() as cursor:  # killed processes may have left some
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        connection.close()
 
 
 @pytest.fixture(scope="session")

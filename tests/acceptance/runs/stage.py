@@ -22,9 +22,9 @@ LOOKING = 5.0
 _numbers = itertools.count(1)
 
 
-def call(tool: str, **arguments: Any) -> dict[str, Any]:
-    """A turn in which the model calls one tool of the server ``tools``."""
-    return {"tool_calls": [{"name": f"tools__{tool}", "arguments": arguments}]}
+def call(tool: str, *, server: str = "tools", **arguments: Any) -> dict[str, Any]:
+    """A turn in which the model calls one tool."""
+    return {"tool_calls": [{"name": f"{server}__{tool}", "arguments": arguments}]}
 
 
 _NOTE = call("append_line", text="{{input}}")
@@ -50,6 +50,11 @@ SCRIPTS: list[dict[str, Any]] = [
         ]
         + [_DONE],
     },
+    {"name": "gated-look", "turns": [call("sleep", server="gated", seconds=60), _DONE]},
+    {
+        "name": "gated-note",
+        "turns": [call("append_line", server="gated", text="{{input}}"), _DONE],
+    },
     {"name": "who", "turns": [call("whoami"), call("env"), _DONE]},
 ]
 
@@ -65,16 +70,21 @@ class Stage:
         self.server = self.add_server(self.environment)
 
     def add_server(
-        self, where: Environment, env: Mapping[str, str] | None = None, *options: str
+        self,
+        where: Environment,
+        name: str = "tools",
+        *,
+        command: Sequence[str] = ("-m", "toolservers.testing"),
+        env: Mapping[str, str] | None = None,
     ) -> ToolServer:
-        """The tool server of an environment; it starts with the ``options``."""
+        """Register a hostile server; its effects are counted in the stage's sink."""
         # Not by the service: it asks the allow-list of this process instead of the workers'.
         return ToolServer.objects.create(
             environment=where,
-            name="tools",
+            name=name,
             transport="stdio",
             command=sys.executable,
-            args=[*(options or ("-m", "toolservers.testing")), "--sink", str(self.sink)],
+            args=[*command, "--sink", str(self.sink)],
             env=dict(env or {}),
         )
 
