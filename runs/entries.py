@@ -28,6 +28,10 @@ class Kind(StrEnum):
     OUTPUT_REJECTED = "output.rejected"
 
 
+PROGRESS = frozenset({Kind.MODEL_ANSWERED, Kind.TOOL_RETURNED})
+"""Entries that show that a worker survived a step."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """An event to be appended. Its id is made here, so that a repeated append is recognised."""

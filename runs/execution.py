@@ -18,7 +18,7 @@ from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import LeaseLost
 from runs.leases import Leases
 from runs.loop import Finish, Pause, run_agent
-from runs.ports import ModelClient, ModelDeadline
+from runs.ports import ModelAnswer, ModelClient, ModelDeadline, ModelFailure, ModelRequest
 from runs.replay import OpenCall
 from runs.states import Status
 from runs.toolbox import RunToolbox
@@ -52,6 +52,9 @@ class Execution:
     def __init__(self, assignment: Assignment, services: Services) -> None:
         self._assignment, self._services = assignment, services
         self._stopped: Stop | None = None
+        self._draining = False
+        self.handed_back = False
+        """It gave the run back to the queue, for another worker."""
         self._agent: asyncio.Task[Finish | Pause] | None = None
         self._log = _log.bind(
             run_id=assignment.run_id,
@@ -74,6 +77,10 @@ class Execution:
             self._stopped = reason
         if self._agent is not None:
             self._agent.cancel()
+
+    def drain(self) -> None:
+        """End the agent's work before it next asks the model, when no tool call is under way."""
+        self._draining = True
 
     async def run(self) -> None:
         """Work until the run has ended, waits, was handed back, or is not ours any more."""
@@ -104,10 +111,14 @@ class Execution:
                 tools = RunToolbox(granted, services.sessions)
             return await run_agent(
                 work.brief,
-                model=services.model,
+                model=_UntilDrained(services.model, self._check_drain),
                 tools=tools,
                 journal=_Journal(work, services, deadline),
             )
+
+    def _check_drain(self) -> None:
+        if self._draining:
+            raise _Drained
 
     async def _conclude(self, agent: asyncio.Task[Finish | Pause]) -> None:
         """Store how the agent's work ended."""
@@ -119,6 +130,8 @@ class Execution:
                 await self._conclude_done(agent.result())
             case LeaseLost() as error:
                 raise error
+            case _Drained():
+                await self._hand_back()
             case TimeoutError() | ModelDeadline():
                 seconds = round(self._assignment.remaining, 1)
                 message = f"The run's running time was used up ({seconds:g} s were left to it)."
@@ -157,13 +170,16 @@ class Execution:
             case "cancelled":
                 await self._finish(Status.CANCELLED)
             case "drained":
-                fence = self._assignment.fence
-                moved = await self._unit(
-                    lambda: transitions.hand_back(self.run_id, fence, reason="drained")
-                )
-                await self._announce(moved, Status.QUEUED)
+                await self._hand_back()
             case _:
                 raise LeaseLost
+
+    async def _hand_back(self) -> None:
+        moved = await self._unit(
+            lambda: transitions.hand_back(self.run_id, self.fence, reason="drained")
+        )
+        self.handed_back = moved is not None
+        await self._announce(moved, Status.QUEUED)
 
     async def _finish(
         self,
@@ -209,6 +225,34 @@ class Execution:
         seconds = (moved.event.at - work.claimed.at).total_seconds()
         metrics.left(work.environment, target, seconds)
         self._log.info("run_left", status=target.value)
+
+
+class _Drained(Exception):
+    """The worker is stopping, and the run is between two steps."""
+
+
+class _UntilDrained:
+    """A :class:`runs.ports.ModelClient` that is not asked any more once the worker is stopping."""
+
+    def __init__(self, model: ModelClient, check: Callable[[], None]) -> None:
+        self._model, self._check = model, check
+
+    async def ask(
+        self,
+        request: ModelRequest,
+        *,
+        on_delta: Callable[[str], None] | None = None,
+        on_retry: Callable[[ModelFailure, float], None] | None = None,
+        before_send: Callable[[], None] | None = None,
+    ) -> ModelAnswer:
+        def check() -> None:
+            self._check()
+            if before_send is not None:
+                before_send()
+
+        return await self._model.ask(
+            request, on_delta=on_delta, on_retry=on_retry, before_send=check
+        )
 
 
 class _Journal:

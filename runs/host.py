@@ -50,6 +50,9 @@ class Host:
         self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._slots = config.execution_queue.workers
         self._running: dict[int, Execution] = {}
+        self._serving = 0
+        self._handed_back = 0
+        self._ringing: asyncio.Task[None] | None = None
         self._draining = False
         self._drained = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -125,6 +128,13 @@ class Host:
         )
 
     async def _serve(self) -> None:
+        self._serving += 1
+        try:
+            await self._claim_and_carry()
+        finally:
+            self._serving -= 1
+
+    async def _claim_and_carry(self) -> None:
         while not self._draining:
             claimed = time.monotonic()
             try:
@@ -145,6 +155,7 @@ class Host:
             if self._draining:
                 execution.stop("drained")
             await execution.run()
+            self._handed_back += execution.handed_back
         except Exception:  # noqa: BLE001 - one run must not take the slot with it
             # The lease runs out by itself and the keeper gives the run to another worker.
             ERRORS.labels("worker").inc()
@@ -179,29 +190,39 @@ class Host:
 
     async def _drain(self) -> None:
         _log.info("worker_draining", worker=self.name, running=len(self._running))
+        for execution in list(self._running.values()):
+            execution.drain()
         await self._until_idle(self._config.execution_queue.shutdown_grace)
-        handed_back = len(self._running)
         for execution in list(self._running.values()):
             execution.stop("drained")
         await self._until_idle(_AFTER_CANCEL)
         try:
             async with asyncio.timeout(_TO_CLOSE):
-                if handed_back:
-                    await asyncio.to_thread(ring, handed_back)
+                # The last heartbeat must be over: it would report the worker again.
+                await asyncio.to_thread(self.leases.stop)
                 await self.units.run(lambda: queue.forget_worker(self.name), patience=1)
                 await self._cancellations.close()
                 await self.sessions.close()
                 await self.model.close()
                 await self._stderr.close()
                 await self.publisher.close()
+                if self._ringing is not None:
+                    await self._ringing
         except Exception:  # noqa: BLE001 - the process ends either way
             _log.exception("worker_closing_failed")
-        self.leases.stop()
         self.units.close()
         _log.info("worker_drained", worker=self.name, left_behind=len(self._running))
         self._drained.set()
 
     async def _until_idle(self, seconds: float) -> None:
+        """Wait until no slot is busy, not even with a claim; ring for what was handed back."""
         deadline = time.monotonic() + seconds
-        while self._running and time.monotonic() < deadline:
+        while self._serving and time.monotonic() < deadline:
+            self._ring_for_handed_back()
             await asyncio.sleep(0.02)
+        self._ring_for_handed_back()
+
+    def _ring_for_handed_back(self) -> None:
+        if self._handed_back and (self._ringing is None or self._ringing.done()):
+            times, self._handed_back = self._handed_back, 0
+            self._ringing = asyncio.create_task(asyncio.to_thread(ring, times))

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, connection
 
-from runs.entries import Entry, Event, Kind, Spent
+from runs.entries import PROGRESS, Entry, Event, Kind, Spent
 from runs.errors import LeaseLost
 from runs.models import RunEvent
 
@@ -21,9 +21,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _APPEND = """
 WITH head AS (
-  UPDATE agent_runs SET last_seq = last_seq + %(n)s, crashes = 0, steps = steps + %(steps)s,
+  UPDATE agent_runs SET last_seq = last_seq + %(n)s, steps = steps + %(steps)s,
          input_tokens = input_tokens + %(input)s, output_tokens = output_tokens + %(output)s,
-         cost_usd = cost_usd + %(cost)s
+         cost_usd = cost_usd + %(cost)s,
+         crashes = CASE WHEN %(progress)s THEN 0 ELSE crashes END
    WHERE id = %(run)s AND fence = %(fence)s AND status = 'running'
      AND lease_expires_at > clock_timestamp()
   RETURNING last_seq
@@ -41,6 +42,9 @@ def append(
 ) -> list[Event]:
     """Append ``entries`` in order and add ``spent`` to the run's totals, all or nothing.
 
+    An entry of :data:`runs.entries.PROGRESS` forgives the run's earlier crashes; announcing a
+    call does not, or a call that kills its worker would be repeated for ever.
+
     Calling it again with the same entries after an ambiguous failure is safe: entries that are
     stored already are returned as they stand and nothing is added.
 
@@ -55,6 +59,7 @@ def append(
         "ids": [entry.id for entry in entries],
         "kinds": [entry.kind.value for entry in entries],
         "payloads": [dump(entry.payload) for entry in entries],
+        "progress": any(entry.kind in PROGRESS for entry in entries),
         "steps": spent.steps,
         "input": spent.input_tokens,
         "output": spent.output_tokens,

@@ -64,7 +64,7 @@ class StatusFilter(DropdownFilter):
             case "bad":
                 wanted = [Status.FAILED.value, Status.TIMED_OUT.value]
             case chosen:
-                wanted = [chosen]
+                wanted = [status.value for status in Status if status == chosen]
         return queryset.filter(status__in=wanted)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from setproctitle import setproctitle
 
@@ -80,12 +81,12 @@ def run_mcp_serve() -> int:
     return 0
 
 
-def run_mcp_stdio() -> int:
-    """Serve one local MCP client over standard input and output."""
+def run_mcp_stdio(key_file: Path | None = None) -> int:
+    """Serve one local MCP client over standard input and output, with the key in ``key_file``."""
     prepare("mcp stdio")
     from mcpgw import stdio  # noqa: PLC0415
 
-    stdio.serve()
+    stdio.serve(key_file)
     return 0
 
 

@@ -92,11 +92,17 @@ class _McpGroup(Group):
 
     def __init__(self) -> None:
         super().__init__(name="mcp", help=SUMMARIES["mcp"])
-        for name, function, text in (
-            ("serve", "run_mcp_serve", "The MCP gateway over HTTP, port 3000."),
-            ("stdio", "run_mcp_stdio", "The MCP gateway for one local client, over stdio."),
-        ):
-            self.add_command(_process(name, function, text))
+        key = click.Option(
+            ["--key-file"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Holds the API key to act with; else STATION_API_KEY, else the local operator.",
+        )
+        stdio = "The MCP gateway for one local client, over stdio."
+        self.add_command(_process("stdio", "run_mcp_stdio", stdio, key))
+        self.add_command(
+            _process("serve", "run_mcp_serve", "The MCP gateway over HTTP, port 3000.")
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return super().get_command(ctx, cmd_name) or self._operators().get(cmd_name)
@@ -156,18 +162,18 @@ def _host_command(
     )
 
 
-def _process(name: str, function: str, text: str) -> Command:
+def _process(name: str, function: str, text: str, *options: click.Parameter) -> Command:
     """A command that calls a function of ``station.cli.processes``, which sets up what it needs."""
 
-    def call(_session: Session) -> int:
+    def call(_session: Session, **given: Any) -> int:
         from station.cli import processes  # noqa: PLC0415
         from station.cli.operators import configuration  # noqa: PLC0415
 
         configuration()
-        return int(getattr(processes, function)())
+        return int(getattr(processes, function)(**given))
 
     call.__doc__ = text
-    return _host_command(name, call)
+    return _host_command(name, call, options)
 
 
 def _run_server(_session: Session, roles: str) -> int:

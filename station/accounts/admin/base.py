@@ -214,7 +214,9 @@ class StationAdmin(ModelAdmin[Row]):
         obj.pk = stored.pk
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
-        """Nothing by itself: the services store relations too."""
+        """Store nothing: the services store relations too. Django's log wants these lists."""
+        for formset in formsets:
+            formset.new_objects = formset.changed_objects = formset.deleted_objects = []
 
     def delete_model(self, request: HttpRequest, obj: Row) -> None:
         self.remove(principal_of(request), obj)
@@ -307,6 +309,7 @@ class StationAdmin(ModelAdmin[Row]):
         form_url: str = "",
         obj: Row | None = None,
     ) -> Any:
+        context["show_save_and_add_another"] = False
         if obj is not None:
             context["moves"] = list(self._buttons(request, obj))
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -216,8 +216,9 @@ class VariableAdmin(StationAdmin[Variable]):
     list_filter = [EnvironmentFilter, SecretFilter]
     search_fields = ["name"]
     asked = ("environment", "name", "secret", "value")
-    facts = ("environment", "name", "kind", "shown")
+    facts = ("environment", "name")
     changed = ("secret", "value")
+    readable = ("kind", "shown")
 
     def rows(self, principal: Principal) -> models.QuerySet[Variable]:
         return services.visible_variables(principal).defer("sealed_value")

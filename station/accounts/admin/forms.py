@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
 from station.core.errors import InvalidInput, StationError
 from station.core.principal import Principal
@@ -31,7 +32,9 @@ class ServiceForm(forms.ModelForm[Any]):
 
     def validate_unique(self) -> None: ...
 
-    def validate_constraints(self) -> None: ...
+    def _update_errors(self, errors: ValidationError) -> None:
+        errors.error_dict.pop(NON_FIELD_ERRORS, None)  # the model's constraints
+        super()._update_errors(errors)  # type: ignore[misc] # Django's own hook, not in the stubs
 
     def _post_clean(self) -> None:
         super()._post_clean()  # type: ignore[misc] # Django's own hook, not in the stubs

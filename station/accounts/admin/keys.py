@@ -114,6 +114,11 @@ class ApiKeyAdmin(KeyAdmin[ApiKey]):
         kwargs["queryset"] = self.environments(request)
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *rest: Any,
+                           **options: Any) -> Any:  # fmt: skip
+        context["show_save_and_continue"] = False  # the next page shows the key
+        return super().render_change_form(request, context, *rest, **options)
+
     def store(
         self, principal: Principal, row: ApiKey, given: Mapping[str, Any], *, change: bool
     ) -> ApiKey:

@@ -147,6 +147,7 @@ class UserAdmin(StationAdmin[User]):
         )
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
         principal = principal_of(request)
         for formset in formsets:
             wanted: dict[int, Role | None] = {}

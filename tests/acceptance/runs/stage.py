@@ -29,6 +29,7 @@ def call(tool: str, *, server: str = "tools", **arguments: Any) -> dict[str, Any
 
 _NOTE = call("append_line", text="{{input}}")
 _DONE = {"say": "done"}
+_NOTE_AND_LOOK = {"tool_calls": [*_NOTE["tool_calls"], *call("sleep", seconds=0.7)["tool_calls"]]}
 SCRIPTS: list[dict[str, Any]] = [
     {"name": "answer", "turns": [_DONE]},
     {"name": "think", "turns": [{**_DONE, "delay": THINKING}]},
@@ -42,14 +43,8 @@ SCRIPTS: list[dict[str, Any]] = [
         "name": "refused-once",
         "turns": [{**_DONE, "error": {"status": 429, "retry_after": 5, "times": 1}}],
     },
-    {
-        "name": "note-often",
-        "turns": [
-            {"tool_calls": [*_NOTE["tool_calls"], *call("sleep", seconds=0.8)["tool_calls"]]}
-            for _ in range(12)
-        ]
-        + [_DONE],
-    },
+    {"name": "note-8-times", "turns": [*[_NOTE_AND_LOOK] * 8, _DONE]},
+    {"name": "note-12-times", "turns": [*[_NOTE_AND_LOOK] * 12, _DONE]},
     {"name": "gated-look", "turns": [call("sleep", server="gated", seconds=60), _DONE]},
     {
         "name": "gated-note",

@@ -42,9 +42,6 @@ class Comeback:
     after: World
     asked: dict[str, int]
     gapless: bool
-    frozen: list[int]
-    """The frozen worker's tool servers that were in the middle of a call."""
-    left: list[int]
     next_claimed_by: str
     worker: str
 
@@ -74,6 +71,7 @@ def _play(stage: Stage, gate: Path, sleeper: Process, heir: Process) -> Comeback
         "writing": stage.submit("note-and-hang"),
     }
     until(lambda: events(runs["gated"], Kind.TOOL_CALLED), what="the gated call")
+    (calling,) = _gated(sleeper)
     gate.write_text(str(sleeper.pid))
     runs["connecting"] = stage.submit("gated-note", tools=gated)
     until(lambda: events(runs["connecting"], Kind.TOOL_CALLED), what="the waiting call")
@@ -84,8 +82,7 @@ def _play(stage: Stage, gate: Path, sleeper: Process, heir: Process) -> Comeback
     until(lambda: stage.asked(runs["asking"]) == 2, what="the second question")
     until(lambda: events(runs["looking"], Kind.TOOL_CALLED), what="the look")
     until(lambda: events(runs["refused"], Kind.MODEL_RETRIED), what="the refusal")
-    waiting = until(lambda: _behind_the_gate(sleeper), what="the handshake")
-    frozen = [pid for pid in sleeper.children if _is_tool_server(pid)]
+    (connecting,) = until(lambda: set(_gated(sleeper)) - {calling}, what="the handshake")
     sleeper.freeze()
     heir.thaw()
     for phase in DOUBTFUL:
@@ -93,14 +90,14 @@ def _play(stage: Stage, gate: Path, sleeper: Process, heir: Process) -> Comeback
     for phase in FINISHED:
         stage.ended(runs[phase])
     gate.unlink()
-    until(lambda: waiting.io_counters().write_chars, what="the handshake's answer")
+    until(lambda: connecting.io_counters().write_chars, what="the handshake's answer")
     before = _world(stage, runs)
     heir.freeze()
     thawed_at = timezone.now()
     sleeper.thaw()
     woken = Worker.objects.filter(pid=sleeper.pid, seen_at__gt=thawed_at, busy=0)
     until(woken.exists, what="the worker, letting go")
-    until(lambda: not any(map(alive, frozen)), what="the end of its tool servers")
+    until(lambda: not alive(calling.pid), what="the end of the tool server of a lost call")
     after = _world(stage, runs)
     one_more = stage.submit("answer", tools=())
     stage.ended(one_more)
@@ -109,8 +106,6 @@ def _play(stage: Stage, gate: Path, sleeper: Process, heir: Process) -> Comeback
         after=after,
         asked={phase: stage.asked(run) for phase, run in runs.items()},
         gapless=all(map(gapless, runs.values())),
-        frozen=frozen,
-        left=[pid for pid in frozen if alive(pid)],
         next_claimed_by=events(one_more, Kind.CLAIMED)[0].payload["worker"],
         worker=Worker.objects.get(pid=sleeper.pid).name,
     )
@@ -128,17 +123,10 @@ def _world(stage: Stage, runs: Mapping[str, Run]) -> World:
     )
 
 
-def _is_tool_server(pid: int) -> bool:
-    return "--sink" in psutil.Process(pid).cmdline()
-
-
-def _behind_the_gate(worker: Process) -> psutil.Process | None:
-    """The tool server that the gate keeps from answering its handshake."""
-    for pid in worker.children:
-        server = psutil.Process(pid)
-        if gated_tools.__file__ in server.cmdline() and not server.io_counters().write_chars:
-            return server
-    return None
+def _gated(worker: Process) -> list[psutil.Process]:
+    """The tool servers of the worker that have a gate."""
+    servers = map(psutil.Process, worker.children)
+    return [server for server in servers if gated_tools.__file__ in server.cmdline()]
 
 
 def test_the_other_worker_carries_the_runs_to_their_end(comeback: Comeback) -> None:
@@ -164,11 +152,6 @@ def test_it_asks_no_model(comeback: Comeback) -> None:
 def test_it_calls_no_tool_not_even_one_it_was_still_connecting_to(comeback: Comeback) -> None:
     assert comeback.after.effects == comeback.before.effects
     assert len(comeback.before.effects) == 2  # one of "asking", one of "writing"
-
-
-def test_it_ends_the_tool_servers_of_the_runs_it_lost(comeback: Comeback) -> None:
-    assert len(comeback.frozen) >= 4
-    assert comeback.left == []
 
 
 def test_it_is_ready_for_the_next_run(comeback: Comeback) -> None:

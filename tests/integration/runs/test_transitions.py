@@ -187,6 +187,16 @@ def test_a_step_forgives_earlier_crashes() -> None:
     assert Run.objects.get(pk=moved.run_id).crashes == 0
 
 
+def test_announcing_a_call_forgives_nothing() -> None:
+    moved = claimed()
+    expire(moved.run_id)
+    transitions.release_expired(3)
+    again = queue.claim("w", LEASE)
+    assert again is not None
+    journal.append(again.run_id, again.fence, [Entry(kind=Kind.TOOL_CALLED, payload={})])
+    assert Run.objects.get(pk=moved.run_id).crashes == 1
+
+
 def test_the_third_crash_in_a_row_fails_the_run() -> None:
     run_id = claimed().run_id
     for _ in range(2):
