@@ -7,6 +7,7 @@ cancellation is published too, so that a worker hears of it before its next hear
 
 import asyncio
 import contextlib
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,6 @@ from redis.exceptions import RedisError
 from runs.entries import Event
 from station.config import current
 
-CANCELLED = "station:cancelled"
 _log = structlog.get_logger(__name__)
 _LARGEST = 256 * 1024
 _RECONNECT = 1.0
@@ -27,7 +27,21 @@ _RECONNECT = 1.0
 
 def channel(run_id: int) -> str:
     """The pub/sub channel of a run."""
-    return f"station:run:{run_id}"
+    return f"station:{_database(current().redis.url.get_secret_value())}:run:{run_id}"
+
+
+def cancellations() -> str:
+    """The channel of all cancellations."""
+    return f"station:{_database(current().redis.url.get_secret_value())}:cancelled"
+
+
+@functools.cache
+def _database(url: str) -> int:
+    """The number of the Valkey database: channels, unlike keys, are common to all of them.
+
+    Two Stations that share a server, each in its own database, must not hear each other.
+    """
+    return int(redis.connection.parse_url(url).get("db", 0))
 
 
 def event_message(event: Event) -> str:
@@ -92,7 +106,10 @@ class Publisher:
 
 
 class CancelListener:
-    """Calls ``on_cancel(run_id)`` for each cancellation published anywhere."""
+    """Calls ``on_cancel(run_id)`` for each cancellation published anywhere.
+
+    It is a hint: whoever gets it looks at the run's row.
+    """
 
     def __init__(self, on_cancel: Callable[[int], None]) -> None:
         self._on_cancel = on_cancel
@@ -104,7 +121,7 @@ class CancelListener:
             client = redis.asyncio.Redis.from_url(url, socket_connect_timeout=1)
             try:
                 async with client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.subscribe(CANCELLED)
+                    await pubsub.subscribe(cancellations())
                     async for message in pubsub.listen():
                         self._on_cancel(int(message["data"]))
             except (RedisError, OSError, ValueError) as error:
@@ -127,7 +144,7 @@ def announce(events: dict[int, Event], *, cancelled: bool = False) -> None:
         for run_id, event in events.items():
             pipeline.publish(channel(run_id), event_message(event))
             if cancelled:
-                pipeline.publish(CANCELLED, str(run_id))
+                pipeline.publish(cancellations(), str(run_id))
         pipeline.execute()
     except (RedisError, OSError) as error:
         _log.debug("bus_unavailable", problem=str(error))

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import redis
 
-from runs import services
+from runs import bus, services
 from runs.entries import Kind
 from runs.models import Run
 from tests import factories, stack
@@ -79,8 +79,21 @@ def test_a_message_on_valkey_alone_cancels_nothing(house: list[Process], stage: 
     run = stage.submit("think", tools=())
     until(asking(stage, run))
     with redis.Redis.from_url(stack.services.redis_url) as client:
-        channels = {name.decode() for name in client.pubsub_channels("*cancelled*")}
-        assert channels
-        for name in channels:
-            client.publish(name, str(run.pk))
+        assert client.publish(bus.cancellations(), str(run.pk)) >= 2
     assert status(stage.ended(run)) == "succeeded"
+
+
+def test_news_stays_within_one_database_of_a_shared_valkey(
+    house: list[Process], stage: Stage
+) -> None:
+    number = int(stack.services.redis_url.rpartition("/")[2])
+    run = stage.submit("think", tools=())
+    until(asking(stage, run))
+    with redis.Redis.from_url(stack.services.redis_url) as client:
+        heard = client.pubsub()
+        heard.psubscribe(f"station:{number}:*", "station:*")
+        stage.ended(run)
+        messages = iter(lambda: heard.get_message(timeout=2), None)
+        of_the_run = [m["channel"] for m in messages if m["type"] == "pmessage"]
+    assert of_the_run
+    assert {name.decode().split(":")[1] for name in of_the_run} == {str(number)}
