@@ -41,7 +41,8 @@ def _database(url: str) -> int:
 
     Two Stations that share a server, each in its own database, must not hear each other.
     """
-    return int(redis.connection.parse_url(url).get("db", 0))
+    parsed = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
+    return int(parsed.get("db", 0))
 
 
 def event_message(event: Event) -> str:

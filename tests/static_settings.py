@@ -6,6 +6,6 @@ os.environ.setdefault("STN_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none"
 os.environ.setdefault("STN_REDIS_URL", "redis://127.0.0.1:1/0")
 os.environ.setdefault("STN_ENCRYPTION_KEY", "00" * 32)
 
-from station.settings import *  # noqa: E402, F403
+from station.settings import *  # noqa: F403
 
 del DATABASES["default"]["OPTIONS"]["pool"]  # noqa: F405 - it would wait for a server

@@ -17,7 +17,7 @@ from station.embedded.bootstrap import DEMO_ENVIRONMENT, DEMO_ROOT
 from station.embedded.local import LocalStation, StationFolderInUse
 from station.embedded.supervisor import Supervisor
 
-_TASK = f"Look at this machine: load, memory, disks, and what takes the most space under {DEMO_ROOT}."
+_TASK = f"Look at this machine: load, memory, disks, and what takes most space under {DEMO_ROOT}."
 _PATIENCE = 120.0
 _RETRY = 0.5
 

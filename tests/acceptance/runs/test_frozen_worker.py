@@ -7,6 +7,7 @@ from typing import Any
 
 import psutil
 import pytest
+from django.db import models
 from django.utils import timezone
 
 from runs.entries import Kind
@@ -113,14 +114,15 @@ def _play(stage: Stage, gate: Path, sleeper: Process, heir: Process) -> Comeback
 
 def _world(stage: Stage, runs: Mapping[str, Run]) -> World:
     return World(
-        rows={phase: Run.objects.filter(pk=run.pk).values()[0] for phase, run in runs.items()},
-        journals={
-            phase: list(RunEvent.objects.filter(run_id=run.pk).order_by("seq").values())
-            for phase, run in runs.items()
-        },
+        rows={phase: _values(Run, pk=run.pk)[0] for phase, run in runs.items()},
+        journals={phase: _values(RunEvent, run=run) for phase, run in runs.items()},
         requests=len(stage.model.requests),
         effects=stage.sink.read_text().splitlines(),
     )
+
+
+def _values(model: type[models.Model], **which: Any) -> list[dict[str, Any]]:
+    return list(model._default_manager.filter(**which).order_by("pk").values())
 
 
 def _gated(worker: Process) -> list[psutil.Process]:

@@ -29,17 +29,15 @@ _ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
 def pointed_at(url: str) -> Iterator[None]:
     """Have the ORM of this process use another database."""
     mine = dict(connection.settings_dict)
-    connection.close_pool()
+    _disconnect()
     given = Database.model_validate(
         {"url": url, "max_connections": 4, "max_idle_connections": 0, "connection_timeout": "5s"}
     ).django()
     connection.settings_dict.update({key: given[key] for key in _ADDRESS})
-    connection.close()
     try:
         yield
     finally:
-        connection.close()
-        connection.close_pool()
+        _disconnect()
         connection.settings_dict.update(mine)
 
 
@@ -64,8 +62,7 @@ def test_runs_survive_restarts_and_a_crash_of_postgres(
         for noted, restart in ((2, postgres.restart), (4, postgres.restart), (6, _crash(postgres))):
             until(lambda noted=noted: all(stage.effects(run) >= noted for run in runs))  # type: ignore[misc]
             committed = {event.pk for run in runs for event in events(run)}
-            connection.close()
-            connection.close_pool()
+            _disconnect()
             restart()
             kept = {event.pk for run in runs for event in events(run)}
             assert committed <= kept
@@ -76,6 +73,11 @@ def test_runs_survive_restarts_and_a_crash_of_postgres(
             assert len(events(run, Kind.CLAIMED)) == 1
             assert gapless(run)
         assert not Run.objects.filter(crashes__gt=0).exists()
+
+
+def _disconnect() -> None:
+    connection.close()
+    connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's wrapper has it
 
 
 def _crash(postgres: Postgres) -> Any:

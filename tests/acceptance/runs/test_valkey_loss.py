@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis
-from kombu import Connection
+from kombu.connection import Connection
 
 from runs import services, tasks
 from runs.entries import Kind
@@ -38,7 +38,7 @@ class House:
 
     def bells(self) -> int:
         with redis.Redis.from_url(self.valkey.url) as client:
-            return int(client.llen("station"))  # type: ignore[arg-type]
+            return int(client.llen("station"))
 
     def flush(self) -> None:
         with redis.Redis.from_url(self.valkey.url) as client:

@@ -16,7 +16,7 @@ BRIEF = Brief(run_id=1, prompt="You help.", input="Do it.", model="fake")
 
 
 def brief(**changes: object) -> Brief:
-    return Brief(**{**vars(BRIEF), **changes})  # type: ignore[arg-type]
+    return Brief(**{**vars(BRIEF), **changes})
 
 
 async def run(
