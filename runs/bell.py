@@ -15,7 +15,7 @@ def ring_after_commit() -> None:
 
 def ring(times: int = 1) -> None:
     """Tell the workers that there is work; a broker that is away is the keeper's business."""
-    from runs import tasks  # noqa: PLC0415 - tasks imports Celery, which most doors need not
+    from runs import tasks  # noqa: PLC0415 - Celery takes its time to import, and not all ring
 
     for _ in range(times):
         if problem := tasks.send_ring():

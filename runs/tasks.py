@@ -2,25 +2,21 @@
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import shared_task, signals
 from kombu.exceptions import OperationalError
 
-from station.config import current
-
-if TYPE_CHECKING:
-    from runs.host import Host
+from runs import slots
 
 _LATEST_EXIT = 24.0
-_host: "Host | None" = None
 
 
 @shared_task(name="runs.serve", ignore_result=True)
 def serve() -> None:
     """A bell rang: carry runs until none is eligible."""
-    if _host is not None:
-        _host.serve()
+    if carrier := slots.carrier():
+        carrier.serve()
 
 
 def send_ring() -> str | None:
@@ -33,35 +29,32 @@ def send_ring() -> str | None:
 
 
 @signals.celeryd_init.connect
-def start_host(**_: Any) -> None:
-    """Bring up the loop that carries the runs before the first bell is heard."""
-    global _host  # noqa: PLW0603 - one host a process
-    from runs.host import Host  # noqa: PLC0415 - it loads litellm and MCP, for workers only
-
-    _host = Host(current())
-    _host.start()
+def start(**_: Any) -> None:
+    """Be ready to carry before the first bell is heard."""
+    if carrier := slots.carrier():
+        carrier.start()
 
 
 @signals.worker_ready.connect
 def look_for_work(**_: Any) -> None:
     """A fresh worker does not wait for the keeper to hear of runs that are there already."""
-    if _host is not None:
-        _host.prime_metrics()
+    if carrier := slots.carrier():
+        carrier.prime_metrics()
     send_ring()
 
 
 @signals.worker_shutting_down.connect
 def drain(**_: Any) -> None:
     """SIGTERM: hand everything back and be gone before anybody loses patience."""
-    if _host is not None:
-        _host.drain()
+    if carrier := slots.carrier():
+        carrier.drain()
     guard = threading.Timer(_LATEST_EXIT, os._exit, args=[1])
     guard.daemon = True
     guard.start()
 
 
 @signals.worker_shutdown.connect
-def wait_for_the_host(**_: Any) -> None:
-    """Celery's own threads have ended; let the host close what it holds."""
-    if _host is not None:
-        _host.wait_drained(_LATEST_EXIT)
+def wait_until_drained(**_: Any) -> None:
+    """Celery's own threads have ended; let the carrier close what it holds."""
+    if carrier := slots.carrier():
+        carrier.wait_drained(_LATEST_EXIT)

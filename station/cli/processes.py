@@ -12,34 +12,18 @@ from pathlib import Path
 
 from setproctitle import setproctitle
 
-from station.config import Config, current
-
-
-def prepare(title: str) -> Config:
-    """Name the process, open the shared metrics folder, set up Django."""
-    config = current()
-    setproctitle(f"station {title}")
-    folder = config.data_dir / "metrics"
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", str(folder))
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "station.settings")
-    import django  # noqa: PLC0415
-
-    import station.celery  # noqa: F401, PLC0415 - no process may fall back to a default app
-
-    django.setup()
-    from station.observe.metrics import start_sampling  # noqa: PLC0415
-
-    if title != "web":  # gunicorn's workers start it themselves, after their fork
-        start_sampling()
-    return config
+from station.cli.prepare import prepare
+from station.config import current
 
 
 def run_worker() -> int:
     """Claim and carry runs until SIGTERM; then hand everything back within 25 s."""
-    prepare("worker")
+    config = prepare("worker")
+    from runs import slots  # noqa: PLC0415
+    from runs.host import Host  # noqa: PLC0415 - it loads MCP, for workers only
     from station.celery import app  # noqa: PLC0415
 
+    slots.install(Host(config))
     app.worker_main(
         ["--quiet", "worker", "--loglevel", "INFO", "--without-gossip", "--without-mingle",
          "--without-heartbeat", "--queues", "station", "--hostname", f"{os.getpid()}@%h"]

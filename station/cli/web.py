@@ -15,7 +15,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.workers.gasgi import ASGIWorker
 from setproctitle import setproctitle
 
-from station.cli.processes import prepare
+from station.cli.prepare import prepare
 from station.config import Config
 from station.observe.drain import draining
 

@@ -11,7 +11,6 @@ from pytest_django import DjangoDbBlocker
 
 from runs.scripted.testing import ScriptedModel
 from tests.acceptance.runs.stage import SCRIPTS, Stage
-from tests.processes import Crew, Process
 
 LEASE = 6.0
 
@@ -51,16 +50,6 @@ def config(model: ScriptedModel) -> Mapping[str, Any]:
         "database": {"max_connections": 8, "max_idle_connections": 1},
         "api": {"drain_delay": "0s"},
     }
-
-
-@pytest.fixture(scope="session")
-def house(
-    database: None, config: Mapping[str, Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[list[Process]]:
-    """Two workers with four slots each, and a keeper: for tests that do them no harm."""
-    with Crew(tmp_path_factory.mktemp("house"), config) as crew:
-        crew.start("keeper")
-        yield crew.workers(2, execution_queue={"workers": 4})
 
 
 @pytest.fixture

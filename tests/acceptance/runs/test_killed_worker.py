@@ -53,8 +53,8 @@ class Aftermath:
         return [event for event in self.journals[phase] if event.kind == kind.value]
 
 
-class RowLock:
-    """Keeps a run's row from being changed by anybody else."""
+class RowLock(contextlib.AbstractContextManager["RowLock"]):
+    """Keeps a run's row from being changed by anybody else, as long as the block lasts."""
 
     def __init__(self, run: Run) -> None:
         self._connection = psycopg.connect(test_database_url())
@@ -73,7 +73,7 @@ class RowLock:
         for pid in self.blocked_endings():
             self._watch.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
-    def release(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self._connection.close()
         self._watch.close()
 
@@ -116,20 +116,21 @@ def _play(stage: Stage, victim: Process, heir: Process) -> Aftermath:
     }
     until(lambda: stage.effects(runs["writing"]), what="the effect")
     until(lambda: stage.asked(runs["ending"]) and stage.asked(runs["ended"]), what="the questions")
-    ending, ended = RowLock(runs["ending"]), RowLock(runs["ended"])
-    with unreadable_versions():
+    with (
+        RowLock(runs["ending"]) as ending,
+        RowLock(runs["ended"]) as ended,
+        unreadable_versions(),
+    ):
         Agent.objects.filter(pk=held.pk).update(paused=False)
         ring()
         until(lambda: status(runs["claimed"]) == "running", what="the claim")
         until(lambda: events(runs["reading"], Kind.TOOL_CALLED), what="the look")
         until(lambda: ending.blocked_endings() and ended.blocked_endings(), what="both endings")
-        assert stage.asked(runs["recorded"]) == 2
+        until(lambda: stage.asked(runs["recorded"]) == 2, what="the second question")
         children = victim.children
         victim.kill()
         killed_at = datetime.now(UTC)
-    ending.end_blocked()
-    ending.release()
-    ended.release()
+        ending.end_blocked()
     heir.thaw()
     deadline = time.monotonic() + 3
     while (left := [pid for pid in children if alive(pid)]) and time.monotonic() < deadline:

@@ -32,7 +32,7 @@ class House:
     worker: Process
 
     def ring(self, times: int) -> None:
-        with Connection(self.valkey.url) as connection:
+        with Connection(self.valkey.url) as connection:  # type: ignore[no-untyped-call]
             for _ in range(times):
                 tasks.serve.apply_async(connection=connection)
 

@@ -89,7 +89,7 @@ def test_news_stays_within_one_database_of_a_shared_valkey(
     run = stage.submit("think", tools=())
     number = stack.services.redis_url.rpartition("/")[2]
     with redis.Redis.from_url(stack.services.redis_url) as client:
-        heard = client.pubsub()  # type: ignore[no-untyped-call]
+        heard = client.pubsub()
         heard.subscribe(f"station:{number}:run:{run.pk}", f"station:run:{run.pk}")
         stage.ended(run)
         news = [m["channel"] for m in iter(lambda: heard.get_message(timeout=1), None)]
