@@ -236,8 +236,10 @@ def resume(run_id: int, *, decision: Mapping[str, Any]) -> Moved | None:
 def expire_idle() -> list[Moved]:
     """queued or waiting -> timed_out where the queue deadline or the wait has passed."""
     moved: list[Moved] = []
+    # A deadline for starting means nothing to a run that did start and was handed back.
+    never_started = "started_at IS NULL AND queue_deadline"
     for source, column, code, message in (
-        (Status.QUEUED, "queue_deadline", "queue_deadline", "No worker came in time."),
+        (Status.QUEUED, never_started, "queue_deadline", "No worker came in time."),
         (Status.WAITING, "wait_expires_at", "wait_expired", "Nobody decided in time."),
     ):
         error = {"code": code, "message": message, "reference": ""}

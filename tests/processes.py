@@ -32,7 +32,7 @@ _POLL = 0.02
 _KNOWN = 4000
 
 
-def until(holds: Callable[[], T], *, within: float = 30.0, what: str = "it") -> T:
+def until(holds: Callable[[], T], *, within: float = 60.0, what: str = "it") -> T:
     """Wait until ``holds()`` is true and return its value; fail after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not (value := holds()):

@@ -10,6 +10,7 @@ from station.config import Config, current
 def prepare(title: str) -> Config:
     """Name the process, open the shared metrics folder, set up Django."""
     config = current()
+    os.environ["NOSETPS"] = "1"  # else Celery names the process after itself
     setproctitle(f"station {title}")
     folder = config.data_dir / "metrics"
     folder.mkdir(parents=True, exist_ok=True)

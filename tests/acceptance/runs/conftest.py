@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 
@@ -15,17 +16,24 @@ from tests.acceptance.runs.stage import SCRIPTS, Stage
 LEASE = 6.0
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
-    """The test database, for fixtures that outlive a test."""
+    """The test database, emptied when the processes of all these tests are gone."""
     with django_db_blocker.unblock():
         yield
-        with connection.cursor() as cursor:  # killed processes may have left some
+        with connection.cursor() as cursor:  # what killed processes may have left
             cursor.execute(
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
+        call_command("flush", interactive=False, verbosity=0)
         connection.close()
+
+
+@pytest.fixture
+def _django_db_helper(database: None) -> None:
+    """Instead of pytest-django's: emptying tables after each test would deadlock with processes
+    that work on them."""
 
 
 @pytest.fixture(scope="session")
@@ -53,5 +61,5 @@ def config(model: ScriptedModel) -> Mapping[str, Any]:
 
 
 @pytest.fixture
-def stage(transactional_db: None, model: ScriptedModel, tmp_path: Path) -> Stage:
+def stage(database: None, model: ScriptedModel, tmp_path: Path) -> Stage:
     return Stage(model, tmp_path)

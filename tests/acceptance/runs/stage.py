@@ -44,7 +44,7 @@ SCRIPTS: list[dict[str, Any]] = [
         "turns": [{**_DONE, "error": {"status": 429, "retry_after": 5, "times": 1}}],
     },
     {"name": "note-8-times", "turns": [*[_NOTE_AND_LOOK] * 8, _DONE]},
-    {"name": "note-12-times", "turns": [*[_NOTE_AND_LOOK] * 12, _DONE]},
+    {"name": "note-16-times", "turns": [*[_NOTE_AND_LOOK] * 16, _DONE]},
     {"name": "gated-look", "turns": [call("sleep", server="gated", seconds=60), _DONE]},
     {
         "name": "gated-note",
@@ -114,7 +114,7 @@ class Stage:
         lines = self.sink.read_text().splitlines() if self.sink.exists() else []
         return lines.count(run.input)
 
-    def ended(self, run: Run, *, within: float = 30.0) -> Run:
+    def ended(self, run: Run, *, within: float = 60.0) -> Run:
         """The run, once it is over."""
         until(lambda: status(run) in TERMINAL, within=within, what=f"the end of {run.input}")
         return Run.objects.get(pk=run.pk)

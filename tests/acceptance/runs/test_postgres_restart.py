@@ -42,7 +42,7 @@ def pointed_at(url: str) -> Iterator[None]:
 
 
 @pytest.fixture
-def postgres(transactional_db: None) -> Iterator[Postgres]:
+def postgres(database: None) -> Iterator[Postgres]:
     with Postgres(stack.new_folder(), settings=stack.POSTGRES_SETTINGS) as server:
         with pointed_at(server.url):
             call_command("migrate", verbosity=0)

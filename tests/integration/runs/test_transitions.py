@@ -259,6 +259,16 @@ def test_what_waits_too_long_times_out() -> None:
     assert codes == {moved.run_id: "wait_expired", queued.pk: "queue_deadline"}
 
 
+def test_a_run_that_had_started_is_not_late_when_it_is_handed_back() -> None:
+    factories.run(queue_timeout=0.001)
+    moved = queue.claim("w", LEASE)
+    assert moved is not None
+    assert transitions.hand_back(moved.run_id, moved.fence, reason="drained")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(0.01)")
+    assert transitions.expire_idle() == []
+
+
 # --- what the database itself refuses -----------------------------------------------------------
 
 

@@ -66,7 +66,6 @@ def test_a_cancelled_run_ends_at_once_and_so_does_its_tool_server(
 def test_a_run_out_of_time_ends_then_and_so_does_its_tool_server(
     house: list[Process], stage: Stage, script: str
 ) -> None:
-    stage.rehearse()
     run = stage.submit(script, timeout=TIMEOUT)
     ended = stage.ended(run)
     assert (ended.status, ended.error_code) == ("timed_out", "timeout")
