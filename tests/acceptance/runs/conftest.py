@@ -26,8 +26,9 @@ def database(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Itera
                 "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
-        call_command("flush", interactive=False, verbosity=0)
         connection.close()
+        connection.close_pool()  # type: ignore[attr-defined]  # it has lost its connections, too
+        call_command("flush", interactive=False, verbosity=0)
 
 
 @pytest.fixture
