@@ -27,6 +27,8 @@ from station.core.principal import Principal, Role
 _DEFINED = ["prompt", "model", "fallback_models", "tools", "max_steps", "timeout",
             "parameters", "output_schema"]  # fmt: skip
 
+_CAPS = ("max_running", "concurrency_key", "max_running_per_key")
+
 _STATES = {"enabled": "success", "disabled": "danger", "paused": "warning"}
 
 
@@ -187,7 +189,7 @@ class AgentAdmin(StationAdmin[Agent]):
     search_fields = ["name", "description"]
     asked = ("environment", "name", "description")
     facts = ("environment", "name", "state", "its_runs")
-    changed = readable = ("description",)
+    changed = readable = ("description", *_CAPS)
 
     def rows(self, principal: Principal) -> models.QuerySet[Agent]:
         return services.visible(principal)
@@ -214,7 +216,8 @@ class AgentAdmin(StationAdmin[Agent]):
                 definition=_definition(given),
             )
         services.add_version(principal, row, _definition(given))
-        return changes.update(principal, row, description=given["description"])
+        said = {name: given[name] for name in ("description", *_CAPS)}
+        return changes.update(principal, row, **said)
 
     @display(description="state")
     def state(self, row: Agent) -> SafeString:

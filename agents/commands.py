@@ -19,10 +19,11 @@ from station.commands import (
     show_json,
     table,
 )
-from station.commands.options import Duration, json_object
+from station.commands.options import Duration, cap_option, json_object
 from station.commands.rendering import Painted
 from station.commands.text import age, duration
 from station.core.errors import InvalidInput
+from station.core.unchanged import UNCHANGED, Unchanged
 
 group("agent", help="Agents: define, run, pause, and read what they did.")
 
@@ -37,6 +38,10 @@ def _resource(row: Agent) -> dict[str, Any]:
     from agents.api.serializers import AgentDetailSerializer  # noqa: PLC0415 - 0.2 s
 
     return dict(AgentDetailSerializer(row).data)
+
+
+def _per_key(row: Agent) -> str:
+    return f"{row.max_running_per_key} of one {row.concurrency_key}" if row.concurrency_key else ""
 
 
 def _state(row: Agent) -> Painted:
@@ -96,6 +101,8 @@ def show_agent(session: Session, *, name: str, env: str | None, as_json: bool) -
             ("environment", row.environment.name),
             ("state", _state(row)),
             ("description", row.description),
+            ("most running", row.max_running),
+            ("most per key", _per_key(row)),
             ("created", age(row.created_at)),
             ("version", f"{version.number}, {age(version.created_at)} by {version.created_by}"),
             ("model", version.model or "(the configured one)"),
@@ -249,6 +256,45 @@ def pause_agent(session: Session, *, name: str, env: str | None, as_json: bool) 
 def resume_agent(session: Session, *, name: str, env: str | None, as_json: bool) -> None:
     """Start runs again."""
     _switch(session, name, env, "resumed: its runs start", as_json=as_json, paused=False)
+
+
+@command("agent", "set")
+@click.argument("name")
+@environment_option()
+@cap_option
+@click.option(
+    "--concurrency-key", metavar="PATH|none",
+    help="Path into the data of runs, like customer.id: runs of one value are capped.",
+)  # fmt: skip
+@click.option("--max-per-key", type=int, metavar="N", help="Most runs at once of one value.")
+@click.option("--description", help="What it is for.")
+@json_option
+def set_agent(
+    session: Session,
+    *,
+    name: str,
+    env: str | None,
+    max_running: int | Unchanged | None,
+    concurrency_key: str | None,
+    max_per_key: int | None,
+    description: str | None,
+    as_json: bool,
+) -> None:
+    """Change an agent beside its definition; what is not named stays. NAME may be its id."""
+    if max_running is UNCHANGED and (concurrency_key, max_per_key, description) == (None,) * 3:
+        raise InvalidInput("NAME", "nothing to change is named", fix="Try --max-running 10.")
+    row = changes.update(
+        session.principal,
+        find(session, name, env),
+        max_running=max_running,
+        concurrency_key="" if concurrency_key == "none" else concurrency_key,
+        max_running_per_key=max_per_key,
+        description=description,
+    )
+    if as_json:
+        show_json(session, _resource(row))
+    else:
+        session.print(f"Agent {row.name} in {row.environment.name} is changed.")
 
 
 def _switch(

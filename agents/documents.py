@@ -15,18 +15,24 @@ from agents.services import Definition
 from station.config.quantities import format_duration, parse_duration
 from station.core.errors import InvalidInput
 from station.core.principal import Principal
+from station.core.unchanged import UNCHANGED, Unchanged
 
 _MOST_DOCUMENTS = 1000
 _DEFAULT = Definition(prompt="")
 _DEFINED = ("model", "fallback_models", "parameters", "tools", "max_steps", "timeout",
             "output_schema")  # fmt: skip
-_KEYS = ("name", "environment", "description", "enabled", "paused", "prompt", *_DEFINED)
+_SWITCHED = ("enabled", "paused", "description", "max_running", "concurrency_key",
+             "max_running_per_key")  # fmt: skip
+_KEYS = ("name", "environment", *_SWITCHED, "prompt", *_DEFINED)
 _KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "name": (str, "a text"),
     "environment": (str, "a text"),
     "description": (str, "a text"),
     "enabled": (bool, "true or false"),
     "paused": (bool, "true or false"),
+    "max_running": (int, "a whole number"),
+    "concurrency_key": (str, "a text"),
+    "max_running_per_key": (int, "a whole number"),
     "prompt": (str, "a text"),
     "model": (str, "a text"),
     "fallback_models": (list, "a list of texts"),
@@ -40,7 +46,10 @@ _KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """What a document says of one agent; ``None`` where it says nothing."""
+    """What a document says of one agent; ``None`` where it says nothing.
+
+    ``max_running`` ``None`` lifts the cap.
+    """
 
     name: str
     environment: str | None
@@ -48,6 +57,9 @@ class Document:
     enabled: bool | None
     paused: bool | None
     definition: Definition
+    max_running: int | Unchanged | None = UNCHANGED
+    concurrency_key: str | None = None
+    max_running_per_key: int | None = None
 
     def apply(self, principal: Principal, *, environment_id: int) -> tuple[Agent, str]:
         """Make the environment's agent of that name be so, all or nothing; and what was done.
@@ -73,13 +85,20 @@ class Document:
                 agent, outcome = found, self._change(principal, found)
             wanted = {
                 name: value
-                for name in ("enabled", "paused", "description")
-                if (value := getattr(self, name)) is not None and value != getattr(agent, name)
+                for name, value in self._switched().items()
+                if value != getattr(agent, name)
             }
             if wanted:
                 changes.update(principal, agent, **wanted)
                 outcome = "changed" if outcome == "unchanged" else outcome
             return rows.get(pk=agent.pk), outcome
+
+    def _switched(self) -> dict[str, Any]:
+        """What it says of the agent beside its definition."""
+        said = {name: getattr(self, name) for name in _SWITCHED if name != "max_running"}
+        given = {name: value for name, value in said.items() if value is not None}
+        cap = self.max_running
+        return given if cap is UNCHANGED else given | {"max_running": cap}
 
     def _change(self, principal: Principal, agent: Agent) -> str:
         before = agent.current_version
@@ -95,6 +114,9 @@ class Document:
             "description": self.description or None,
             "enabled": None if self.enabled else self.enabled,
             "paused": self.paused or None,
+            "max_running": None if self.max_running is UNCHANGED else self.max_running,
+            "concurrency_key": self.concurrency_key or None,
+            "max_running_per_key": self.max_running_per_key if self.concurrency_key else None,
             "prompt": self.definition.prompt,
         }
         for name in _DEFINED:
@@ -121,6 +143,9 @@ def to_document(agent: Agent) -> Document:
         description=agent.description,
         enabled=agent.enabled,
         paused=agent.paused,
+        max_running=agent.max_running,
+        concurrency_key=agent.concurrency_key,
+        max_running_per_key=agent.max_running_per_key,
         definition=services.definition_of(version),
     )
 
@@ -172,6 +197,9 @@ def _document(value: object, where: str) -> Document:
         description=given.get("description"),
         enabled=given.get("enabled"),
         paused=given.get("paused"),
+        max_running=value.get("max_running", UNCHANGED),
+        concurrency_key=given.get("concurrency_key"),
+        max_running_per_key=given.get("max_running_per_key"),
         definition=Definition(
             prompt=given["prompt"], **{name: given[name] for name in _DEFINED if name in given}
         ),

@@ -18,6 +18,17 @@ class Agent(models.Model):
     paused = models.BooleanField(
         default=False, help_text="A paused agent accepts runs but starts none."
     )
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most runs at once; empty for no cap."
+    )
+    concurrency_key = models.CharField(
+        max_length=200,
+        blank=True,
+        help_text="Path into a run's data, such as customer.id: runs of one value are capped.",
+    )
+    max_running_per_key = models.PositiveIntegerField(
+        default=1, help_text="Most runs at once with the same concurrency key."
+    )
     current_version = models.ForeignKey(
         "AgentVersion", models.PROTECT, null=True, editable=False, related_name="+"
     )

@@ -14,6 +14,7 @@ from runs.models import Run
 from runs.replay import Brief
 from runs.toolbox import GrantedTool
 from station.config import current
+from station.core import faults
 from station.core.errors import StationError
 from toolservers import services as toolservers
 from toolservers.definition import ServerDefinition
@@ -29,6 +30,7 @@ class Assignment:
 
     run_id: int
     fence: int
+    environment_id: int
     environment: str
     agent: str
     request_id: str
@@ -42,11 +44,17 @@ class Assignment:
     claimed: Event
 
 
-def take(worker: str) -> Assignment | None:
-    """Claim the best eligible run and load it; ``None`` when there is none."""
-    settings = current().execution_queue
-    moved = queue.claim(worker, settings.lease)
-    return None if moved is None else _load(moved.run_id, moved.fence, moved.event)
+def take(worker: str, recent: Sequence[int]) -> Assignment | None:
+    """Claim the best eligible run and load it; ``None`` when there is none.
+
+    Raises:
+        Contended: see :func:`runs.queue.claim`.
+    """
+    moved = queue.claim(worker, current().execution_queue.lease, recent)
+    if moved is None:
+        return None
+    faults.point("after-claim")
+    return _load(moved.run_id, moved.fence, moved.event)
 
 
 def _load(run_id: int, fence: int, claimed: Event) -> Assignment:
@@ -60,6 +68,7 @@ def _load(run_id: int, fence: int, claimed: Event) -> Assignment:
     return Assignment(
         run_id=run_id,
         fence=fence,
+        environment_id=run.environment_id,
         environment=run.environment.name,
         agent=run.agent.name,
         request_id=run.request_id,

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from station.core.errors import Conflict, InvalidInput, NotFound, StationError
+from station.core.errors import Conflict, InvalidInput, NotFound, StationError, Unavailable
 
 
 class RunNotFound(NotFound):
@@ -15,6 +15,24 @@ class RunFinished(Conflict):
     """The run has ended already."""
 
     code = "run_finished"
+
+
+class NotFinished(Conflict):
+    """The run has not ended."""
+
+    code = "run_not_finished"
+
+
+class NothingToDecide(Conflict):
+    """The run waits for no decision."""
+
+    code = "nothing_to_decide"
+
+
+class QueueFull(Unavailable):
+    """The queue is full; nothing was stored."""
+
+    code = "queue_full"
 
 
 class IdempotencyKeyReused(InvalidInput):

@@ -23,6 +23,7 @@ from runs.replay import OpenCall
 from runs.states import Status
 from runs.toolbox import RunToolbox
 from runs.transitions import Moved
+from station.core import faults
 from station.core.errors import StationError
 from station.observe.metrics import ERRORS
 from toolservers.definition import ToolSessions
@@ -190,6 +191,7 @@ class Execution:
     ) -> None:
         work = self._assignment
         before: Sequence[Entry] = (result.last,) if result else ()
+        faults.point("before-finish")
         moved = await self._unit(
             lambda: transitions.finish(
                 work.run_id,
@@ -202,6 +204,7 @@ class Execution:
                 error=(error[0], journal.storable(error[1]), error[2]),
             )
         )
+        faults.point("after-finish")
         if result and moved:
             _count(work.environment, result.last, result.spent)
         await self._announce(moved, target)
@@ -249,10 +252,13 @@ class _UntilDrained:
             self._check()
             if before_send is not None:
                 before_send()
+            faults.point("before-request")
 
-        return await self._model.ask(
+        answer = await self._model.ask(
             request, on_delta=on_delta, on_retry=on_retry, before_send=check
         )
+        faults.point("after-request")
+        return answer
 
 
 class _Journal:
@@ -269,6 +275,10 @@ class _Journal:
         events = await self._services.units.run(
             lambda: journal.append(work.run_id, work.fence, entries, spent)
         )
+        if entries[-1].kind is Kind.TOOL_CALLED:
+            faults.point("after-intent")
+        elif entries[-1].kind is Kind.TOOL_RETURNED:
+            faults.point("after-result")
         for event in events:
             self._services.publisher.event(work.run_id, event)
         if spent is not None:

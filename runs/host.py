@@ -8,9 +8,11 @@ and five hundred waiting runs cost five hundred coroutines.
 import asyncio
 import os
 import platform
+import random
 import secrets
 import threading
 import time
+from functools import partial
 
 import structlog
 from django.db import connection
@@ -23,6 +25,7 @@ from runs.catalog import Catalog
 from runs.database import Units
 from runs.execution import Execution, Stop
 from runs.leases import Leases, WorkerReport
+from runs.queue import Contended
 from station.accounts.models import Environment
 from station.config import Config
 from station.observe.metrics import ERRORS
@@ -31,6 +34,8 @@ from toolservers.logs import StderrLog
 from toolservers.pool import SessionPool
 
 _log = structlog.get_logger(__name__)
+_CONTENDED = (0.002, 0.01)
+"""Seconds to wait, at least and at most, when another claimer is deciding about a cap."""
 _AFTER_CANCEL = 6.0
 _TO_CLOSE = 4.0
 
@@ -50,6 +55,8 @@ class Host:
         self.name = f"{platform.node()}:{os.getpid()}:{secrets.token_hex(3)}"
         self._slots = config.execution_queue.workers
         self._running: dict[int, Execution] = {}
+        self._recent: dict[int, None] = {}
+        """The environments claimed from, the one least recently claimed from first."""
         self._serving = 0
         self._handed_back = 0
         self._ringing: asyncio.Task[None] | None = None
@@ -138,13 +145,18 @@ class Host:
         while not self._draining:
             claimed = time.monotonic()
             try:
-                assignment = await self.units.run(lambda: take(self.name))
+                assignment = await self.units.run(partial(take, self.name, tuple(self._recent)))
+            except Contended:
+                await asyncio.sleep(random.uniform(*_CONTENDED))  # noqa: S311 - jitter
+                continue
             except Exception:  # noqa: BLE001 - a slot must survive whatever a claim meets
                 ERRORS.labels("worker").inc()
                 _log.exception("claim_failed")
                 return
             if assignment is None:
                 return
+            self._recent.pop(assignment.environment_id, None)
+            self._recent[assignment.environment_id] = None
             await self._carry(assignment, claimed)
 
     async def _carry(self, assignment: Assignment, claimed: float) -> None:

@@ -36,6 +36,15 @@ class Run(models.Model):
     data = models.JSONField(default=dict)
     priority = models.SmallIntegerField(default=0)
     timeout = models.FloatField(help_text="Seconds of running time; waiting does not count.")
+    concurrency_key = models.CharField(max_length=200, blank=True)
+    retry_of = models.ForeignKey(
+        "self",
+        models.DO_NOTHING,
+        null=True,
+        related_name="retries",
+        db_index=False,
+        db_constraint=False,  # finished rows never change, not even when their origin is deleted
+    )
     queue_deadline = models.DateTimeField(null=True)
     submitted_by = models.CharField(max_length=200)
     submitter_kind = models.CharField(max_length=10)
@@ -86,7 +95,24 @@ class Run(models.Model):
                 name="idx_agent_runs_status_created",
             ),
             models.Index(
-                F("priority").desc(), "id", condition=Q(status="queued"), name="agent_runs_queue"
+                "environment",
+                F("priority").desc(),
+                "id",
+                condition=Q(status="queued"),
+                name="agent_runs_queue",
+            ),
+            models.Index(
+                "agent",
+                "concurrency_key",
+                F("priority").desc(),
+                "id",
+                condition=Q(status="queued"),
+                name="agent_runs_lanes",
+            ),
+            models.Index(
+                fields=["agent", "concurrency_key", "environment"],
+                condition=Q(status="running"),
+                name="agent_runs_running",
             ),
         ]
         constraints = [

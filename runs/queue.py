@@ -1,30 +1,47 @@
 """The queue is the table: what may be claimed next, who claims, and why a run still waits."""
 
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from django.db import connection, models, transaction
 from django.db.models import Count, Min, Q
-from django.db.models.functions import Now
+from django.utils import timezone
 
 from runs import transitions
+from runs.errors import QueueFull
 from runs.models import Run, Worker
 from runs.states import Status
+from station.config import current
 
 _ELIGIBLE = """
   q.status = 'queued' AND q.available_at <= clock_timestamp()
   AND NOT EXISTS (SELECT FROM agents a WHERE a.id = q.agent_id AND a.paused)
   AND NOT EXISTS (SELECT FROM environments e WHERE e.id = q.environment_id AND e.paused)
 """
-_NEXT = f"""
-  SELECT q.id FROM agent_runs q WHERE {_ELIGIBLE}
-   ORDER BY q.priority DESC, q.id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED
-"""  # noqa: S608 - constants
 _UNHEARD = f"""
   SELECT count(*) FROM (SELECT FROM agent_runs q WHERE {_ELIGIBLE}
     AND q.available_at < clock_timestamp() - make_interval(secs => %s) LIMIT %s) AS late
 """  # noqa: S608 - constants
+
+
+_RETRY_AFTER = 5.0
+_COUNTED = 1000
+
+
+@dataclass
+class _Room:
+    """How many runs this process may still submit before it must count again, and until when."""
+
+    free: int = 0
+    taken: int = 0
+    until: float = 0.0
+
+
+_room, _room_lock = _Room(), threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +53,33 @@ class QueueState:
     running: int
     waiting: int
     paused: bool
+    max_running: int | None
     oldest_queued_at: datetime | None
 
 
-def claim(worker: str, lease: float) -> transitions.Moved | None:
+class Contended(Exception):
+    """Nothing was found, but another claimer is deciding about a cap right now."""
+
+
+def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> transitions.Moved | None:
     """Take the best eligible run for ``worker``, or ``None`` when there is none.
 
-    Best: highest priority, then oldest. Concurrent claimers skip each other's rows.
+    The environment with the fewest running runs goes first, then the one least recently claimed
+    from (``recent``: environment ids, oldest claim first). Within it the highest priority goes
+    first, then age. No cap is ever exceeded, and concurrent claimers skip each other's rows.
+
+    Raises:
+        Contended: a lane with a cap was locked by another claimer, and nothing else was found.
     """
-    return transitions.claim(worker, lease, _NEXT, {})
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT station_pick_run(%s::bigint[])", [list(recent)])
+            (picked,) = cursor.fetchone()
+        if picked is not None and picked > 0:
+            return transitions.claim(picked, worker, lease)
+    if picked is not None:
+        raise Contended
+    return None
 
 
 def unheard(*, older_than: float, at_most: int) -> int:
@@ -55,19 +90,33 @@ def unheard(*, older_than: float, at_most: int) -> int:
     return int(row[0])
 
 
-def report_worker(name: str, *, host: str, pid: int, slots: int, busy: int, draining: bool) -> None:
-    """Say that a worker lives and how full it is."""
-    Worker.objects.update_or_create(
-        name=name,
-        defaults={
-            "host": host,
-            "pid": pid,
-            "slots": slots,
-            "busy": busy,
-            "draining": draining,
-            "seen_at": Now(),
-        },
-    )
+def check_room() -> None:
+    """Raise :class:`QueueFull` when as many runs are queued as ``buffer_size`` admits.
+
+    The count is exact near the limit. Far below it, it may be up to a second old: each process
+    then only adds what it submitted itself.
+    """
+    limit = current().execution_queue.buffer_size
+    now = time.monotonic()
+    with _room_lock:
+        if now < _room.until and _room.taken < _room.free:
+            _room.taken += 1
+            return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT FROM agent_runs WHERE status = 'queued' LIMIT %s) AS q",
+            [limit],
+        )
+        queued = int(cursor.fetchone()[0])
+    if queued >= limit:
+        raise QueueFull(
+            f"{limit} runs are queued, which is as many as execution_queue.buffer_size admits.",
+            fix="Try again later, or add workers.",
+            retry_after=_RETRY_AFTER,
+        )
+    with _room_lock:
+        # Other processes submit too: only a part of what is free may be used without a look.
+        _room.free, _room.taken, _room.until = (limit - queued) // 10, 0, now + 1.0
 
 
 def live_workers(*, within: float) -> models.QuerySet[Worker]:
@@ -111,6 +160,7 @@ def states(environments: models.QuerySet[Any]) -> list[QueueState]:
             running=counts.get(environment.pk, {}).get("running", 0),
             waiting=counts.get(environment.pk, {}).get("waiting", 0),
             paused=environment.paused,
+            max_running=environment.max_running,
             oldest_queued_at=oldest.get(environment.pk),
         )
         for environment in environments.order_by("name")
@@ -119,20 +169,45 @@ def states(environments: models.QuerySet[Any]) -> list[QueueState]:
 
 def why_queued(run: Run) -> str:
     """One sentence for a person: why this queued run has not started."""
-    if run.environment.paused:
-        return f"Environment {run.environment.name} is paused."
-    if run.agent.paused:
-        return f"Agent {run.agent.name} is paused."
-    with transaction.atomic():
-        ahead = Run.objects.filter(status="queued").filter(
-            Q(priority__gt=run.priority) | Q(priority=run.priority, pk__lt=run.pk)
-        )
-        count = ahead[:1000].count()
-        workers = list(live_workers(within=15.0))
+    return next(_reasons(run))
+
+
+def _reasons(run: Run) -> Iterator[str]:
+    environment, agent = run.environment, run.agent
+    if environment.paused:
+        yield f"Environment {environment.name} is paused."
+    if agent.paused:
+        yield f"Agent {agent.name} is paused."
+    if run.available_at > timezone.now():
+        yield f"It is held back until {run.available_at:%Y-%m-%d %H:%M:%S} UTC."
+    running = Run.objects.filter(status="running")
+    if full := _full(running.filter(environment=environment), environment.max_running):
+        yield f"Environment {environment.name} has {full} runs running, its cap."
+    if full := _full(running.filter(agent=agent), agent.max_running):
+        yield f"Agent {agent.name} has {full} runs running, its cap."
+    if run.concurrency_key:
+        same = running.filter(agent=agent, concurrency_key=run.concurrency_key)
+        if full := _full(same, agent.max_running_per_key):
+            yield f"{full} run(s) of {run.concurrency_key!r} are running, the cap of one key."
+    workers = list(live_workers(within=15.0))
     if not workers:
-        return "No worker is running: start one with `station worker`."
-    busy, slots = sum(w.busy for w in workers), sum(w.slots for w in workers)
+        yield "No worker is running: start one with `station worker`."
+    ahead = Run.objects.filter(status="queued", environment=environment).filter(
+        Q(priority__gt=run.priority) | Q(priority=run.priority, pk__lt=run.pk)
+    )
+    count = ahead[:_COUNTED].count()
+    busy = (
+        f"{sum(w.busy for w in workers)} of {sum(w.slots for w in workers)} worker slots are busy"
+    )
     if count:
-        more = "1000 or more" if count == 1000 else str(count)
-        return f"{more} run(s) are ahead of it; {busy} of {slots} worker slots are busy."
-    return f"It is next; {busy} of {slots} worker slots are busy."
+        more = f"{count} or more" if count == _COUNTED else str(count)
+        yield f"{more} run(s) are ahead of it; {busy}."
+    yield f"It is next in its environment; {busy}."
+
+
+def _full(running: models.QuerySet[Run], cap: int | None) -> int | None:
+    """The number of running runs where it has reached the cap."""
+    if cap is None:
+        return None
+    count = running.count()
+    return count if count >= cap else None

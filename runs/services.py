@@ -1,8 +1,8 @@
-"""Use cases of runs: submit, look up, cancel. Every door calls these."""
+"""Use cases of runs: submit, look up, retry, cancel. Every door calls these."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -11,13 +11,15 @@ from typing import Any
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
+from agents import services as agents
 from agents.errors import AgentDisabled
 from agents.models import Agent
-from runs import bus, journal, transitions
+from runs import bus, journal, queue, transitions
 from runs.bell import ring_after_commit
 from runs.entries import Entry, Kind
-from runs.errors import IdempotencyKeyReused, RunFinished, RunNotFound
+from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFound
 from runs.models import Run, RunEvent, Submission
+from runs.states import TERMINAL
 from station.config import current
 from station.core.errors import InputTooLarge, InvalidInput
 from station.core.principal import Principal, Role
@@ -26,6 +28,8 @@ _LARGEST_INPUT = 1024 * 1024
 _LONGEST_TIMEOUT = 7 * 24 * 3600.0
 _PRIORITIES = range(-100, 101)
 _KEY_LENGTH = range(1, 256)
+_LONGEST_KEY = 200
+_TOLD_TOGETHER = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,7 @@ def submit(
     *,
     idempotency_key: str | None = None,
     request_id: str = "",
+    retry_of: int | None = None,
 ) -> Run:
     """Store a queued run, and ring after the commit. For operators of the agent's environment.
 
@@ -82,21 +87,53 @@ def submit(
     Raises:
         AgentDisabled: the agent accepts no runs.
         InvalidInput: a field of the request cannot work.
+        QueueFull: as many runs are queued as the configuration admits.
         IdempotencyKeyReused: the key stands for a different request.
     """
     principal.require(Role.OPERATOR, agent.environment_id)
     request.check()
+    key = _concurrency_key(agent, request.data)
     if not agent.enabled or agent.current_version is None:
         raise AgentDisabled(
             f"Agent {agent.name!r} is disabled and accepts no runs.",
             fix="Enable it first: `station agent enable`.",
         )
+    new = partial(
+        _store,
+        principal,
+        agent,
+        request,
+        concurrency_key=key,
+        request_id=request_id,
+        retry_of=retry_of,
+    )
     if idempotency_key is None:
         with transaction.atomic():
-            return _store(principal, agent, request, request_id)
+            return new()
     if len(idempotency_key) not in _KEY_LENGTH or "\0" in idempotency_key:
         raise InvalidInput("Idempotency-Key", "must have 1 to 255 characters")
-    return _submit_once(principal, agent, request, idempotency_key, request_id)
+    return _once(principal, agent, request.digest(agent.pk), idempotency_key, new)
+
+
+def retry(principal: Principal, run: Run, *, request_id: str = "") -> Run:
+    """A new run of the same request with the agent's present version, linked to this one.
+
+    For operators of the run's environment.
+
+    Raises:
+        NotFinished: the run has not ended.
+        AgentDisabled: the agent accepts no runs.
+    """
+    principal.require(Role.OPERATOR, run.environment_id)
+    if not run.is_terminal:
+        raise NotFinished(
+            f"Run {run.pk} is {run.status}; only a run that has ended can be retried.",
+            fix="Cancel it first.",
+        )
+    request = Request(input=run.input, data=run.data, priority=run.priority, timeout=run.timeout)
+    agent = agents.get(principal, run.agent_id)
+    with transaction.atomic():
+        return submit(principal, agent, request, request_id=request_id, retry_of=run.pk)
 
 
 def visible(principal: Principal) -> models.QuerySet[Run]:
@@ -133,8 +170,7 @@ def cancel(principal: Principal, run: Run) -> Run:
     """
     principal.require(Role.OPERATOR, run.environment_id)
     for _ in range(3):  # it may be claimed, or handed back, between the two statements
-        moved = transitions.cancel_idle(run.pk, principal.label)
-        moved = moved or transitions.request_cancel(run.pk, principal.label)
+        moved = _end(run.pk, principal.label)
         run = get(principal, run.pk)
         if moved is not None:
             news = {run.pk: moved.event}
@@ -147,10 +183,45 @@ def cancel(principal: Principal, run: Run) -> Run:
     return run
 
 
-def _submit_once(
-    principal: Principal, agent: Agent, request: Request, key: str, request_id: str
-) -> Run:
-    digest = request.digest(agent.pk)
+def cancel_many(principal: Principal, rows: models.QuerySet[Run], *, limit: int = 10_000) -> int:
+    """Cancel those of the visible ``rows`` that go on, oldest first; how many there were.
+
+    One by one, as :func:`cancel` does: what ends or is cancelled meanwhile is left out. At most
+    ``limit`` are cancelled; ask again for the rest. For operators of every environment concerned;
+    otherwise nothing is cancelled.
+    """
+    live = unfinished(rows)
+    for environment_id in live.order_by().values_list("environment_id", flat=True).distinct():
+        principal.require(Role.OPERATOR, environment_id)
+    held = [e for e, role in principal.roles.items() if role >= Role.OPERATOR]
+    if not principal.platform_admin:  # a run of another environment may have come meanwhile
+        live = live.filter(environment_id__in=held)
+    chosen = list(live.order_by("pk").values_list("pk", flat=True)[:limit])
+    count = 0
+    for first in range(0, len(chosen), _TOLD_TOGETHER):
+        news = {}
+        for run_id in chosen[first : first + _TOLD_TOGETHER]:
+            # Each in its own transaction: nobody waits for many rows locked at once.
+            if (moved := _end(run_id, principal.label)) is not None:
+                news[run_id] = moved.event
+        transaction.on_commit(partial(bus.announce, news, cancelled=True), robust=True)
+        count += len(news)
+    return count
+
+
+def unfinished(rows: models.QuerySet[Run]) -> models.QuerySet[Run]:
+    """Those of ``rows`` that have neither ended nor been told to stop."""
+    ended = [status.value for status in TERMINAL]
+    return rows.exclude(status__in=ended).filter(cancel_requested_at=None)
+
+
+def _end(run_id: int, by: str) -> transitions.Moved | None:
+    """End an idle run, or tell a running one to stop; ``None`` when neither could be done."""
+    return transitions.cancel_idle(run_id, by) or transitions.request_cancel(run_id, by)
+
+
+def _once(principal: Principal, agent: Agent, digest: str, key: str, new: Callable[[], Run]) -> Run:
+    """The run that ``key`` stands for, made by ``new`` when it stands for none yet."""
     owner = f"{principal.kind}:{principal.id}"
     with transaction.atomic():
         since = timezone.now() - timedelta(hours=24)
@@ -172,12 +243,40 @@ def _submit_once(
                     fix="Use a new key for a new request.",
                 ) from None
             return visible(principal).get(pk=earlier.run_id)
-        run = _store(principal, agent, request, request_id)
+        run = new()
         Submission.objects.filter(pk=submission.pk).update(run=run)
     return run
 
 
-def _store(principal: Principal, agent: Agent, request: Request, request_id: str) -> Run:
+def _concurrency_key(agent: Agent, data: Mapping[str, Any]) -> str:
+    """The value that the agent's concurrency key has in ``data``, as text; "" without a key."""
+    if not agent.concurrency_key:
+        return ""
+    value: Any = data
+    for name in agent.concurrency_key.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
+        raise InvalidInput(
+            f"data.{agent.concurrency_key}",
+            "must be a text or a whole number",
+            fix=f"Agent {agent.name!r} caps its runs by this value.",
+        )
+    text = journal.storable(str(value))
+    if len(text) <= _LONGEST_KEY:
+        return text
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _store(
+    principal: Principal,
+    agent: Agent,
+    request: Request,
+    *,
+    concurrency_key: str,
+    request_id: str,
+    retry_of: int | None,
+) -> Run:
+    queue.check_room()
     version = agent.current_version
     assert version is not None
     run = Run(
@@ -192,6 +291,8 @@ def _store(principal: Principal, agent: Agent, request: Request, request_id: str
         submitter_kind=principal.kind,
         submitter_id=principal.id,
         request_id=request_id[:64],
+        concurrency_key=concurrency_key,
+        retry_of_id=retry_of,
         last_seq=1,
     )
     if request.queue_timeout is not None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from runs.errors import ToolOutcomeUnknown
 from runs.ports import ToolOutcome, ToolSpec
+from station.core import faults
 from toolservers.definition import ServerDefinition, ToolSessions
 from toolservers.errors import ToolServerError
 
@@ -69,6 +70,7 @@ class RunToolbox:
                 tool that may simply be called again.
         """
         tool = self._tools[name]
+        faults.point("before-send")
         try:
             result = await self._sessions.call(
                 tool.server,
@@ -82,6 +84,7 @@ class RunToolbox:
             if error.outcome_unknown and not tool.repeatable:
                 raise ToolOutcomeUnknown(str(error)) from error
             return ToolOutcome(text=str(error), structured=None, is_error=True, truncated=False)
+        faults.point("after-send")
         return ToolOutcome(
             text=result.text,
             structured=result.structured,

@@ -31,20 +31,20 @@ class Moved:
     event: Event
 
 
-def claim(worker: str, lease: float, pick: str, parameters: Mapping[str, Any]) -> Moved | None:
-    """queued -> running for the run the SQL expression ``pick`` selects and locks, if any."""
+def claim(run_id: int, worker: str, lease: float) -> Moved | None:
+    """queued -> running, for a run the caller has picked and locked in this transaction."""
     entry = Entry(kind=Kind.CLAIMED, payload={"worker": worker})
     moved = _move(
         Status.QUEUED,
         Status.RUNNING,
         [entry],
-        where=f"r.id = ({pick})",
+        where="r.id = %(run)s",
         sets=(
             "worker = %(worker)s, fence = r.fence + 1, claimed_at = clock_timestamp(), "
             "started_at = coalesce(r.started_at, clock_timestamp()), wait_reason = '', "
             "lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)"
         ),
-        parameters={"worker": worker, "lease": lease, **parameters},
+        parameters={"run": run_id, "worker": worker, "lease": lease},
     )
     return moved[0] if moved else None
 
@@ -220,15 +220,39 @@ def request_cancel(run_id: int, by: str) -> Moved | None:
     return moved[0] if moved else None
 
 
-def resume(run_id: int, *, decision: Mapping[str, Any]) -> Moved | None:
-    """waiting -> queued after a person decided; the run keeps its place by age."""
+def resume(run_id: int, seen: int, decisions: Sequence[Mapping[str, Any]]) -> Moved | None:
+    """waiting -> queued after a person decided; the run keeps its place by age.
+
+    ``seen`` is the number of the last event the person knew: whoever decides about an older state
+    of affairs gets ``None``.
+    """
     moved = _move(
         Status.WAITING,
         Status.QUEUED,
-        [Entry(kind=Kind.DECIDED, payload=decision)],
-        where="r.id = %(run)s",
+        [Entry(kind=Kind.DECIDED, payload=decision) for decision in decisions],
+        where="r.id = %(run)s AND r.last_seq = %(seen)s",
         sets="wait_reason = '', wait_expires_at = NULL, available_at = clock_timestamp()",
-        parameters={"run": run_id},
+        parameters={"run": run_id, "seen": seen},
+    )
+    return moved[0] if moved else None
+
+
+def stop_waiting(
+    run_id: int, seen: int, decisions: Sequence[Mapping[str, Any]], message: str
+) -> Moved | None:
+    """waiting -> failed because a person decided so; see :func:`resume` for ``seen``."""
+    error = {"code": "stopped_in_doubt", "message": message, "reference": ""}
+    finished = Entry(kind=Kind.FINISHED, payload={"status": "failed", "error": error})
+    moved = _move(
+        Status.WAITING,
+        Status.FAILED,
+        [*(Entry(kind=Kind.DECIDED, payload=decision) for decision in decisions), finished],
+        where="r.id = %(run)s AND r.last_seq = %(seen)s",
+        sets=(
+            "finished_at = clock_timestamp(), error_code = 'stopped_in_doubt', "
+            "error_message = %(message)s"
+        ),
+        parameters={"run": run_id, "seen": seen, "message": message},
     )
     return moved[0] if moved else None
 

@@ -55,6 +55,15 @@ class AgentSerializer(serializers.Serializer[Agent]):
     description = serializers.CharField()
     enabled = serializers.BooleanField(help_text="A disabled agent accepts no runs.")
     paused = serializers.BooleanField(help_text="A paused agent accepts runs but starts none.")
+    max_running = serializers.IntegerField(
+        allow_null=True, help_text="Most runs at once; null: no cap."
+    )
+    concurrency_key = serializers.CharField(
+        help_text="Path into a run's `data`: runs of one value are capped. Empty: none."
+    )
+    max_running_per_key = serializers.IntegerField(
+        help_text="Most runs at once with the same value of the concurrency key."
+    )
     version = serializers.IntegerField(
         source="current_version.number", help_text="The number of its current version."
     )
@@ -115,3 +124,12 @@ class AgentChange(Shape):
     enabled = Flag(required=False)
     paused = Flag(required=False)
     description = Text(required=False, allow_blank=True)
+    max_running = Whole(
+        required=False, allow_null=True, help_text="Most runs at once; null lifts the cap."
+    )
+    concurrency_key = Text(
+        required=False,
+        allow_blank=True,
+        help_text="Path into a run's `data`, like `customer.id`; empty for none.",
+    )
+    max_running_per_key = Whole(required=False, help_text="At least 1.")

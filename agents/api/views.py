@@ -36,6 +36,7 @@ class Agents(Door):
     def get(self, request: Request) -> Response:
         rows = services.visible(self.principal).only(
             *("id", "name", "description", "enabled", "paused", "created_at"),
+            *("max_running", "concurrency_key", "max_running_per_key"),
             *("environment__name", "current_version__number"),
         )
         if (environment_id := self.wanted_environment()) is not None:
@@ -94,7 +95,7 @@ class OneAgent(OfAgent):
 
     @operation(
         "agents_change",
-        "Enable, disable, pause, resume or describe an agent",
+        "Enable, disable, pause, resume, describe or cap an agent",
         tag="agents",
         query=InEnvironment,
         body=AgentChange,

@@ -2,7 +2,7 @@
 
 Every effect it has is a line in its sink file, so that tests can count what really happened. Over
 stdio it speaks the protocol by itself, to start in 50 ms instead of the SDK's 1.5 s; over HTTP it
-is an SDK server.
+is an SDK server, and has one more tool, whose effects carry the key of their call.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from typing import Any, Literal
 from toolservers.definition import JsonObject
 
 IGNORES_SIGTERM = "import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(600)"
+CALL_KEY = "station/call-key"
 JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 LONG = 600.0
 
@@ -264,6 +265,13 @@ def serve_http(tools: HostileTools, options: argparse.Namespace) -> None:
             }
         )
 
+    def append_keyed(text: str, ctx: Context[Any, Any]) -> str:
+        """Append JSON with the text, the call's key and the time to the sink."""
+        meta: dict[str, Any] = dict(ctx.request_context.meta or {})
+        effect = {"key": meta.get(CALL_KEY, ""), "text": text, "at": time.time()}
+        tools.note(json.dumps(effect))
+        return f"appended {text}"
+
     server = MCPServer("station-hostile", version="0", log_level="CRITICAL")
     for tool in (*tools.writing, *tools.reading):
         described = describe(tool, read_only=tool in tools.reading)
@@ -272,6 +280,7 @@ def serve_http(tools: HostileTools, options: argparse.Namespace) -> None:
             annotations=ToolAnnotations.model_validate(described["annotations"]),
             structured_output=False,
         )
+    server.add_tool(append_keyed, structured_output=False)
     serve(server, options)
 
 

@@ -1,4 +1,4 @@
-"""The web admin of runs: looked at and cancelled, never edited."""
+"""The web admin of runs: looked at, cancelled, retried and decided, never edited."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -13,10 +13,10 @@ from django.utils.safestring import SafeString
 
 from agents import services as agents
 from runs import queue, services
-from runs.admin import timeline
+from runs.admin import deciding, timeline
 from runs.models import Run
 from runs.states import TERMINAL, Status
-from station.accounts.admin.base import Move, StationAdmin, principal_of
+from station.accounts.admin.base import Move, StationAdmin, move_url, principal_of, row_url
 from station.accounts.admin.columns import (
     ChoiceFilter,
     DropdownFilter,
@@ -98,6 +98,11 @@ def _cancel(principal: Principal, row: Run, _: QueryDict) -> str:
     return f"Run {run.pk} is cancelled." if run.is_terminal else f"Run {run.pk} is told to stop."
 
 
+def _retry(principal: Principal, row: Run, _: QueryDict) -> str:
+    run = services.retry(principal, row)
+    return f"Run {run.pk} is queued: a retry of run {row.pk}."
+
+
 @admin.register(Run)
 class RunAdmin(StationAdmin[Run]):
     moves = {
@@ -108,7 +113,23 @@ class RunAdmin(StationAdmin[Run]):
             do=_cancel,
             when=lambda run: not run.is_terminal and run.cancel_requested_at is None,
             danger=True,
-        )
+        ),
+        "retry": Move(
+            label="Retry",
+            icon="replay",
+            need=Role.OPERATOR,
+            do=_retry,
+            when=lambda run: run.is_terminal,
+        ),
+        # Its form is on the page, where the calls are.
+        "decide": Move(
+            label="Decide",
+            icon="how_to_vote",
+            need=Role.OPERATOR,
+            do=deciding.decide,
+            when=lambda run: False,
+            listed=False,
+        ),
     }
     change_form_template = "admin/runs/run/page.html"
     paginator = InfinitePaginator
@@ -177,6 +198,10 @@ class RunAdmin(StationAdmin[Run]):
             "tone": timeline.TONES[obj.state],
             "why": queue.why_queued(obj) if obj.state is Status.QUEUED else "",
             "facts": _facts(obj),
+            "questions": deciding.questions(obj),
+            "decide_url": (
+                move_url(obj, "decide") if self.allows(request, Role.OPERATOR, obj) else ""
+            ),
             "input": timeline.text("", obj.input),
             "data": timeline.text("", timeline.pretty(obj.data)) if obj.data else None,
             "output": timeline.text("", obj.output) if obj.output else None,
@@ -250,6 +275,12 @@ def _facts(run: Run) -> list[tuple[str, Any]]:
         ("Timeout", duration(run.timeout)),
         ("Priority", run.priority),
     ]
+    if run.retry_of_id is not None:
+        origin = Run(pk=run.retry_of_id)
+        link = format_html('<a class="st-link" href="{}">run {}</a>', row_url(origin), origin.pk)
+        facts.append(("Retry of", link))
+    if run.concurrency_key:
+        facts.append(("Concurrency key", one_line(run.concurrency_key, 60)))
     if run.worker:
         facts.append(("Worker", one_line(run.worker, 60)))
     if run.crashes:

@@ -30,6 +30,11 @@ _REASONS = {
     "drained": "its worker is shutting down",
     "doubt": "nobody knows whether a call happened; a person has to decide",
 }
+_DECISIONS = {
+    "happened": "it happened",
+    "repeat": "it is to be repeated",
+    "stop": "the run is to stop",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,8 +152,11 @@ def _waiting(payload: Mapping[str, Any]) -> _Told:
 
 
 def _decided(payload: Mapping[str, Any]) -> _Told:
-    facts = tuple(f"{name}: {value}" for name, value in payload.items())
-    return _Told(icon="how_to_vote", title="Decided", facts=facts)
+    said = _DECISIONS.get(payload["decision"], payload["decision"])
+    texts = tuple(text(name, payload[name]) for name in ("result", "why") if payload.get(name))
+    facts = (f"by {payload['by']}",) if payload.get("by") else ()
+    return _Told(icon="how_to_vote", title=f"Call {payload['call_id']}: {said}",
+                 facts=facts, texts=texts)  # fmt: skip
 
 
 def _cancel_requested(payload: Mapping[str, Any]) -> _Told:

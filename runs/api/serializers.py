@@ -6,6 +6,8 @@ from django.urls import reverse
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from runs import decisions
+from runs.decisions import Verdict
 from runs.entries import Kind
 from runs.models import Run, Worker
 from runs.queue import QueueState, why_queued
@@ -16,6 +18,7 @@ from station.accounts.api.fields import (
     CleanedText,
     Count,
     Moment,
+    OneOf,
     Reference,
     Seconds,
     Text,
@@ -78,18 +81,37 @@ class RunSerializer(serializers.Serializer[Run]):
         return RunErrorSerializer(run).data if run.error_code else None
 
 
+class OpenCallSerializer(serializers.Serializer[Any]):
+    """A tool call that may have happened; a person decides."""
+
+    call_id = serializers.CharField()
+    tool = serializers.CharField()
+    arguments = serializers.DictField()
+    step = serializers.IntegerField()
+    index = serializers.IntegerField(help_text="Its place in the model's answer, from 0.")
+
+
 class RunDetailSerializer(RunSerializer):
     """A run with what it was asked and what it answered."""
 
     input = serializers.CharField()
     data = serializers.DictField()  # type: ignore[assignment]  # shadows Serializer.data
     timeout = serializers.FloatField(help_text="Seconds of running time.")
+    concurrency_key = serializers.CharField(
+        help_text="What its data holds at its agent's concurrency key; empty without one."
+    )
+    retry_of = serializers.IntegerField(
+        source="retry_of_id", allow_null=True, help_text="The run it repeats."
+    )
     queue_deadline = serializers.DateTimeField(allow_null=True)
     wait_expires_at = serializers.DateTimeField(allow_null=True)
     running_seconds = serializers.SerializerMethodField(
         help_text="Running time until its last stop; the present stretch does not count yet."
     )
     why_queued = serializers.SerializerMethodField(help_text="null unless it is queued.")
+    open_calls = serializers.SerializerMethodField(
+        help_text="The calls in doubt that it waits to have decided; null when it does not."
+    )
     output = serializers.CharField()
     output_data = serializers.JSONField(
         help_text="The answer as its agent's output schema wants it, else null."
@@ -104,6 +126,13 @@ class RunDetailSerializer(RunSerializer):
     def get_why_queued(self, run: Run) -> str | None:
         """One sentence for a person."""
         return why_queued(run) if run.state is Status.QUEUED else None
+
+    @extend_schema_field(OpenCallSerializer(many=True, allow_null=True))
+    def get_open_calls(self, run: Run) -> list[Any] | None:
+        """What `decide` wants to hear about."""
+        if run.state is not Status.WAITING or run.wait_reason != "doubt":
+            return None
+        return list(decisions.open_calls(run))
 
     @extend_schema_field(LinksSerializer)
     def get_links(self, run: Run) -> dict[str, str]:
@@ -140,6 +169,9 @@ class QueueStateSerializer(serializers.Serializer[QueueState]):
 
     environment = serializers.CharField()
     paused = serializers.BooleanField()
+    max_running = serializers.IntegerField(
+        allow_null=True, help_text="Most runs at once; null: no cap."
+    )
     queued = serializers.IntegerField()
     running = serializers.IntegerField()
     waiting = serializers.IntegerField()
@@ -182,7 +214,7 @@ class NewRun(Shape):
     )
 
 
-class RunQuery(ListQuery):
+class RunFilters(Shape):
     """Which runs."""
 
     environment = Reference(required=False, help_text="Name or id of the environment.")
@@ -191,6 +223,44 @@ class RunQuery(ListQuery):
     created_after = Moment(required=False)
     created_before = Moment(required=False)
     submitted_by = Text(required=False, help_text="As runs show it.")
+
+
+class RunQuery(RunFilters, ListQuery):
+    """Which runs."""
+
+
+class DecisionShape(Shape):
+    """What became of one call in doubt."""
+
+    call_id = CleanedText(help_text="As `open_calls` says.")
+    verdict = OneOf(
+        [verdict.value for verdict in Verdict],
+        help_text="happened: go on with `result`; repeat: make it again; stop: end the run.",
+    )
+    result = CleanedText(
+        required=False,
+        allow_blank=True,
+        help_text="With `happened`: what the model reads as the tool's result.",
+    )
+
+
+class DecisionsShape(Shape):
+    """What became of every call in doubt."""
+
+    decisions = DecisionShape(
+        many=True,
+        error_messages={
+            "not_a_list": "must be a list of decisions",
+            "null": "must be a list of decisions, not null",
+        },
+    )
+    why = CleanedText(required=False, allow_blank=True, help_text="Kept in the journal.")
+
+
+class CancelledSerializer(serializers.Serializer[Any]):
+    """How a bulk cancellation went."""
+
+    cancelled = serializers.IntegerField(help_text="Ended now, or told to stop.")
 
 
 class EventQuery(Shape):

@@ -1,5 +1,9 @@
-"""Runs: submit, list, look at, cancel; the queue."""
+"""Runs: submit, list, look at, cancel, retry, decide; the queue."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from django.db import models
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
@@ -9,22 +13,28 @@ from rest_framework.status import HTTP_202_ACCEPTED
 
 from agents import services as agents
 from agents.api.views import BY_REFERENCE, OfAgent
-from runs import queue, services
+from runs import decisions, queue, services
 from runs.api.serializers import (
+    CancelledSerializer,
+    DecisionsShape,
     EventPageSerializer,
     EventQuery,
     NewRun,
     QueueSerializer,
     RunDetailSerializer,
+    RunFilters,
     RunQuery,
     RunSerializer,
 )
 from runs.bus import event_json
+from runs.decisions import Decision, Verdict
 from runs.entries import Event, Kind
+from runs.models import Run
 from station.accounts.api.door import Door, filtering, operation, page_of
 from station.accounts.api.shapes import InEnvironment
-from station.accounts.services import visible_environments
-from station.core.errors import Unavailable
+from station.accounts.services import environment, visible_environments
+from station.core.errors import InvalidInput, Unavailable
+from station.core.principal import Principal
 from station.observe.context import request_id
 
 _EVENTS = 100
@@ -49,7 +59,7 @@ class Submissions(OfAgent):
         body=NewRun,
         status=202,
         answer=RunDetailSerializer,
-        problems=[403, 404, 409],
+        problems=[403, 404, 409, 503],
         parameters=[
             OpenApiParameter(
                 "Idempotency-Key",
@@ -85,9 +95,14 @@ class Submissions(OfAgent):
             idempotency_key=request.headers.get("Idempotency-Key"),
             request_id=request_id(),
         )
-        run = services.get(self.principal, run.pk)
-        location = {"Location": reverse("run", kwargs={"run": run.pk})}
-        return Response(RunDetailSerializer(run).data, status=HTTP_202_ACCEPTED, headers=location)
+        return _accepted(self.principal, run)
+
+
+def _accepted(principal: Principal, run: Run) -> Response:
+    """202 with the submitted run and its address."""
+    run = services.get(principal, run.pk)
+    location = {"Location": reverse("run", kwargs={"run": run.pk})}
+    return Response(RunDetailSerializer(run).data, status=HTTP_202_ACCEPTED, headers=location)
 
 
 class Runs(Door):
@@ -102,22 +117,29 @@ class Runs(Door):
     )
     def get(self, request: Request) -> Response:
         rows = services.visible(self.principal).only(*_LISTED)
-        wanted = self.wanted
-        environment_id = self.wanted_environment()
-        if environment_id is not None:
-            rows = rows.filter(environment_id=environment_id)
-        if "agent" in wanted:
-            with filtering("agent"):
-                agent = agents.get(self.principal, wanted["agent"], environment_id=environment_id)
-            rows = rows.filter(agent=agent)
-        lookups = {
-            "status": "status__in",
-            "created_after": "created_at__gt",
-            "created_before": "created_at__lt",
-            "submitted_by": "submitted_by",
-        }
-        narrowed = {lookups[name]: wanted[name] for name in lookups if name in wanted}
-        return self.page(rows.filter(**narrowed), RunSerializer)
+        return self.page(_narrowed(self.principal, rows, self.wanted), RunSerializer)
+
+
+def _narrowed(
+    principal: Principal, rows: models.QuerySet[Run], wanted: Mapping[str, Any]
+) -> models.QuerySet[Run]:
+    """The rows that :class:`RunFilters` wants. Raises :class:`InvalidInput` for an unknown name."""
+    environment_id = None
+    if "environment" in wanted:
+        with filtering("environment"):
+            environment_id = environment(principal, wanted["environment"]).pk
+        rows = rows.filter(environment_id=environment_id)
+    if "agent" in wanted:
+        with filtering("agent"):
+            agent = agents.get(principal, wanted["agent"], environment_id=environment_id)
+        rows = rows.filter(agent=agent)
+    lookups = {
+        "status": "status__in",
+        "created_after": "created_at__gt",
+        "created_before": "created_at__lt",
+        "submitted_by": "submitted_by",
+    }
+    return rows.filter(**{lookups[name]: wanted[name] for name in lookups if name in wanted})
 
 
 class OneRun(Door):
@@ -129,7 +151,8 @@ class OneRun(Door):
         tag="runs",
         answer=RunDetailSerializer,
         problems=[404],
-        description="Of a queued run it says why it is queued.",
+        description="Of a queued run it says why it is queued, of one that waits in doubt which "
+        "calls are to be decided.",
     )
     def get(self, request: Request, run: str) -> Response:
         return Response(RunDetailSerializer(services.get(self.principal, run)).data)
@@ -151,6 +174,95 @@ class Cancellation(Door):
     def post(self, request: Request, run: str) -> Response:
         cancelled = services.cancel(self.principal, services.get(self.principal, run))
         return Response(RunDetailSerializer(cancelled).data)
+
+
+class BulkCancellation(Door):
+    """Ending many runs."""
+
+    @operation(
+        "runs_cancel_many",
+        "Cancel runs by filter",
+        tag="runs",
+        body=RunFilters,
+        answer=CancelledSerializer,
+        problems=[403],
+        examples=[
+            OpenApiExample(
+                "What waits in an environment",
+                value={"environment": "demo", "status": "queued,waiting"},
+                request_only=True,
+            )
+        ],
+        description="The filters are those of the list, and one of them is needed. What has ended "
+        "or was told to stop is left out. At most 10000 runs, the oldest, are cancelled by one "
+        "request: repeat it until it answers 0. For operators of every environment concerned; "
+        "otherwise nothing is cancelled.",
+    )
+    def post(self, request: Request) -> Response:
+        if not self.given:
+            raise InvalidInput("body", "names no filter", fix="Say which runs to cancel.")
+        rows = _narrowed(self.principal, services.visible(self.principal), self.given)
+        return Response({"cancelled": services.cancel_many(self.principal, rows)})
+
+
+class Retry(Door):
+    """Doing again what a run was to do."""
+
+    @operation(
+        "runs_retry",
+        "Retry a run",
+        tag="runs",
+        status=202,
+        answer=RunDetailSerializer,
+        problems=[403, 404, 409, 503],
+        description="A new run of the same input with the agent's present version, linked by "
+        "`retry_of`. The run must have ended. For operators of its environment.",
+    )
+    def post(self, request: Request, run: str) -> Response:
+        ended = services.get(self.principal, run)
+        return _accepted(
+            self.principal, services.retry(self.principal, ended, request_id=request_id())
+        )
+
+
+class Deciding(Door):
+    """Settling calls in doubt."""
+
+    @operation(
+        "runs_decide",
+        "Decide about calls in doubt",
+        tag="runs",
+        body=DecisionsShape,
+        answer=RunDetailSerializer,
+        problems=[403, 404, 409],
+        examples=[
+            OpenApiExample(
+                "One call happened, the other did not",
+                value={
+                    "decisions": [
+                        {"call_id": "c1", "verdict": "happened", "result": "Order 7 is made."},
+                        {"call_id": "c2", "verdict": "repeat"},
+                    ],
+                    "why": "I looked into the shop.",
+                },
+                request_only=True,
+            )
+        ],
+        description="Of a run that waits in doubt, every one of its `open_calls`. It goes on, or "
+        "ends as failed where one verdict is `stop`. For operators of its environment.",
+    )
+    def post(self, request: Request, run: str) -> Response:
+        said = [
+            Decision(
+                call_id=each["call_id"],
+                verdict=Verdict(each["verdict"]),
+                result=each.get("result", ""),
+            )
+            for each in self.given["decisions"]
+        ]
+        found = services.get(self.principal, run)
+        decided = decisions.decide(self.principal, found, said, why=self.given.get("why", ""))
+        return Response(RunDetailSerializer(decided).data)
 
 
 class Events(Door):

@@ -1,12 +1,22 @@
 """``station queue …``"""
 
 from runs import queue
+from station.accounts import environments
+from station.accounts.commands.environments import environment_id
 from station.accounts.services import visible_environments
-from station.commands import Session, command, group, json_option, show_json, table
+from station.commands import (
+    Session,
+    command,
+    environment_option,
+    group,
+    json_option,
+    show_json,
+    table,
+)
 from station.commands.rendering import Painted, yes
 from station.commands.text import age, count
 
-group("queue", help="How the queue stands.")
+group("queue", help="How the queue stands; pause and resume it.")
 
 _ALIVE = 15.0
 
@@ -24,13 +34,13 @@ def show_status(session: Session, *, as_json: bool) -> None:
         return
     table(
         session,
-        ["ENVIRONMENT", "QUEUED", "RUNNING", "WAITING", "OLDEST QUEUED", "PAUSED"],
+        ["ENVIRONMENT", "QUEUED", "RUNNING", "CAP", "WAITING", "OLDEST QUEUED", "PAUSED"],
         (
-            [state.environment, state.queued, state.running, state.waiting,
+            [state.environment, state.queued, state.running, state.max_running, state.waiting,
              age(state.oldest_queued_at), yes(state.paused)]
             for state in states
         ),
-        right=["QUEUED", "RUNNING", "WAITING"],
+        right=["QUEUED", "RUNNING", "CAP", "WAITING"],
         empty="There is no environment yet.",
     )  # fmt: skip
     session.print()
@@ -50,6 +60,46 @@ def show_status(session: Session, *, as_json: bool) -> None:
         right=["BUSY", "SLOTS"],
         empty="",
     )  # fmt: skip
+
+
+@command("queue", "pause")
+@environment_option()
+@json_option
+def pause_queue(session: Session, *, env: str | None, as_json: bool) -> None:
+    """Accept runs but start none; running ones go on.
+
+    Without --env, every environment: for platform admins.
+    """
+    _switch(session, env, paused=True, as_json=as_json)
+
+
+@command("queue", "resume")
+@environment_option()
+@json_option
+def resume_queue(session: Session, *, env: str | None, as_json: bool) -> None:
+    """Start runs again.
+
+    Without --env, every environment: for platform admins.
+    """
+    _switch(session, env, paused=False, as_json=as_json)
+
+
+def _switch(session: Session, env: str | None, *, paused: bool, as_json: bool) -> None:
+    if env is None:
+        rows = environments.switch_all(session.principal, paused=paused)
+    else:
+        chosen = environment_id(session, env)
+        rows = [environments.update(session.principal, chosen, paused=paused)]
+    if as_json:
+        from runs.api.serializers import QueueStateSerializer  # noqa: PLC0415 - 0.2 s
+
+        changed = visible_environments(session.principal).filter(pk__in=[row.pk for row in rows])
+        shape = QueueStateSerializer()
+        show_json(session, [shape.to_representation(each) for each in queue.states(changed)])
+        return
+    for row in rows:
+        what = "paused: its runs wait" if paused else "active: its runs start"
+        session.print(f"Environment {row.name} is {what}.")
 
 
 def _state(*, draining: bool) -> Painted:

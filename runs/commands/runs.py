@@ -1,12 +1,15 @@
 """``station run …``"""
 
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import Any
 
 import click
+from django.db import models
 from django.utils import timezone
 
 from agents.commands import find
-from runs import services
+from runs import decisions, services
 from runs.commands.live import narrate, resource
 from runs.models import Run
 from runs.queue import why_queued
@@ -23,13 +26,13 @@ from station.commands import (
     show_json,
     table,
 )
-from station.commands.options import Moment
+from station.commands.options import F, Moment
 from station.commands.rendering import status as shown_status
 from station.commands.running import explain
-from station.commands.text import age, dollars, duration, one_line
-from station.core.errors import StationError
+from station.commands.text import age, count, dollars, duration, one_line, to_json
+from station.core.errors import InvalidInput, StationError
 
-group("run", help="Runs: look at them, follow them, cancel them.")
+group("run", help="Runs: look at them, follow them, cancel, retry and decide them.")
 
 _LISTED = (
     *("id", "status", "priority", "submitted_by", "wait_reason", "input"),
@@ -40,24 +43,27 @@ _LISTED = (
 )
 
 
-@command("run", "list")
-@environment_option()
-@click.option("--agent", help="Of this agent, by name or id.")
-@click.option(
-    "--status",
-    "statuses",
-    type=click.Choice([status.value for status in Status]),
-    multiple=True,
-    help="In this status. May be repeated.",
-)
-@click.option("--since", type=Moment(), help="Submitted since: 1h ago, or a time.")
-@click.option("--until", type=Moment(), help="Submitted before: 1h ago, or a time.")
-@click.option(
-    "--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."
-)
-@click.option("--before-id", type=int, help="Older than this run, to page back.")
-@json_option
-def list_runs(
+def _filters(function: F) -> F:
+    """The options that say which runs; :func:`_chosen` takes their values."""
+    options: list[Callable[[Any], Any]] = [
+        environment_option(),
+        click.option("--agent", help="Of this agent, by name or id."),
+        click.option(
+            "--status",
+            "statuses",
+            type=click.Choice([status.value for status in Status]),
+            multiple=True,
+            help="In this status. May be repeated.",
+        ),
+        click.option("--since", type=Moment(), help="Submitted since: 1h ago, or a time."),
+        click.option("--until", type=Moment(), help="Submitted before: 1h ago, or a time."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def _chosen(
     session: Session,
     *,
     env: str | None,
@@ -65,12 +71,8 @@ def list_runs(
     statuses: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
-    limit: int,
-    before_id: int | None,
-    as_json: bool,
-) -> None:
-    """The newest runs."""
-    rows = services.visible(session.principal).only(*_LISTED)
+) -> models.QuerySet[Run]:
+    rows = services.visible(session.principal)
     if env is not None:
         rows = rows.filter(environment_id=environment_id(session, env))
     if agent is not None:
@@ -81,6 +83,21 @@ def list_runs(
         rows = rows.filter(created_at__gte=since)
     if until is not None:
         rows = rows.filter(created_at__lt=until)
+    return rows
+
+
+@command("run", "list")
+@_filters
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."
+)
+@click.option("--before-id", type=int, help="Older than this run, to page back.")
+@json_option
+def list_runs(
+    session: Session, /, *, limit: int, before_id: int | None, as_json: bool, **filters: Any
+) -> None:
+    """The newest runs."""
+    rows = _chosen(session, **filters).only(*_LISTED)
     if before_id is not None:
         rows = rows.filter(pk__lt=before_id)
     found = list(rows.order_by("-id")[:limit])
@@ -131,6 +148,8 @@ def show_run(session: Session, *, run_id: str, as_json: bool) -> None:
             ("waits for", run.wait_reason if run.state is Status.WAITING else ""),
             ("environment", run.environment.name),
             ("agent", f"{run.agent.name}, version {run.version.number}"),
+            ("retry of", run.retry_of_id),
+            ("key", run.concurrency_key),
             ("submitted", f"{age(run.created_at)} by {run.submitted_by}"),
             ("priority", run.priority or ""),
             ("started", age(run.started_at) if run.started_at else ""),
@@ -145,6 +164,8 @@ def show_run(session: Session, *, run_id: str, as_json: bool) -> None:
             ("task", one_line(run.input)),
         ],
     )
+    for line in _doubts(run):
+        session.print(line)
     if run.output:
         session.print("\nanswer")
         for line in run.output.splitlines():
@@ -153,6 +174,20 @@ def show_run(session: Session, *, run_id: str, as_json: bool) -> None:
 
 def _stopping(run: Run) -> bool:
     return run.cancel_requested_at is not None and not run.is_terminal
+
+
+def _doubts(run: Run) -> Iterator[str]:
+    """The calls in doubt that the run waits for, and how to decide them."""
+    if run.state is not Status.WAITING or run.wait_reason != "doubt":
+        return
+    calls = decisions.open_calls(run)
+    yield "\nin doubt: these calls may have happened"
+    for call in calls:
+        yield f"  {call['call_id']}  {one_line(call['tool'])} {to_json(call['arguments'])}"
+    yield (
+        f"\nLook whether they happened, then `station run decide {run.pk} "
+        f"{calls[0]['call_id']} happened|repeat|stop`."
+    )
 
 
 @command("run", "follow")
@@ -170,14 +205,45 @@ def follow_run(session: Session, *, run_id: str, after: int, as_json: bool) -> i
     return narrate(session, run, as_json=as_json, after=after)
 
 
-@command("run", "cancel")
-@click.argument("run_ids", metavar="ID ...", nargs=-1, required=True)
+@command("run", "retry")
+@click.argument("run_id", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Show every step until it ends.")
 @json_option
-def cancel_runs(session: Session, *, run_ids: tuple[str, ...], as_json: bool) -> int:
+def retry_run(session: Session, *, run_id: str, follow: bool, as_json: bool) -> int:
+    """Do again what a run that has ended was to do: a new run, with the agent's present version.
+
+    With --follow it exits 0 only if the new run succeeds.
+    """
+    ended = services.get(session.principal, run_id)
+    run = services.get(session.principal, services.retry(session.principal, ended).pk)
+    if follow:
+        return narrate(session, run, as_json=as_json)
+    if as_json:
+        show_json(session, resource(run))
+        return Exit.DONE
+    session.print(f"Run {run.pk} is {run.status}: a retry of run {ended.pk}.")
+    session.note(f"{why_queued(run)} `station run follow {run.pk}` follows it.")
+    return Exit.DONE
+
+
+@command("run", "cancel")
+@click.argument("run_ids", metavar="[ID ...]", nargs=-1)
+@_filters
+@click.option("--yes", is_flag=True, help="Do cancel what the filters find.")
+@json_option
+def cancel_runs(
+    session: Session, /, *, run_ids: tuple[str, ...], yes: bool, as_json: bool, **filters: Any
+) -> int:
     """End runs. Queued and waiting ones end now; running ones are told to stop.
 
-    Every run named is tried; the exit code is that of the first that could not be ended.
+    Every run named is tried; the exit code is that of the first that could not be ended. Instead
+    of naming runs, filter them: without --yes that only counts them.
     """
+    filtered = any(filters.values())
+    if filtered == bool(run_ids):
+        raise InvalidInput("ID", "name runs, or filter them", fix="Do one of the two.")
+    if filtered:
+        return _cancel_chosen(session, _chosen(session, **filters), yes=yes, as_json=as_json)
     code: int = Exit.DONE
     done = []
     for run_id in run_ids:
@@ -193,3 +259,23 @@ def cancel_runs(session: Session, *, run_ids: tuple[str, ...], as_json: bool) ->
     if as_json:
         show_json(session, [resource(run) for run in done])
     return code
+
+
+def _cancel_chosen(
+    session: Session, rows: models.QuerySet[Run], *, yes: bool, as_json: bool
+) -> int:
+    live = services.unfinished(rows)
+    if not yes and (found := live.count()):
+        raise InvalidInput(
+            "--yes", f"is needed to cancel {count(found, 'run')}", fix="Nothing is cancelled yet."
+        )
+    total = 0
+    newest = live.order_by("-pk").values_list("pk", flat=True).first() or 0
+    counted = live.filter(pk__lte=newest)  # what is submitted from now on is not meant
+    while not session.cancelled() and (some := services.cancel_many(session.principal, counted)):
+        total += some
+    if as_json:
+        show_json(session, {"cancelled": total})
+    else:
+        session.print(f"{count(total, 'run')} cancelled or told to stop.")
+    return Exit.DONE

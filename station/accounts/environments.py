@@ -3,8 +3,12 @@
 from django.db import models, transaction
 
 from station.accounts.models import Environment, Membership
-from station.accounts.services import store
+from station.accounts.services import store, visible_environments
+from station.core.errors import InvalidInput
 from station.core.principal import Principal, Role
+from station.core.unchanged import UNCHANGED, Unchanged
+
+_LARGEST_CAP = 1_000_000
 
 
 @transaction.atomic
@@ -14,19 +18,43 @@ def update(
     *,
     paused: bool | None = None,
     description: str | None = None,
+    max_running: int | Unchanged | None = UNCHANGED,
 ) -> Environment:
-    """Pause, resume, describe. For admins of the environment.
+    """Pause, resume, describe, cap. For admins of the environment.
 
-    A paused environment accepts runs and starts none; running ones go on.
+    A paused environment accepts runs and starts none; running ones go on. ``max_running``
+    ``None`` lifts the cap; a lower one stops nothing that runs already.
+
+    Raises:
+        InvalidInput: the cap is less than 1.
     """
     principal.require(Role.ADMIN, environment_id)
+    check_cap("max_running", max_running)
     row = Environment.objects.select_for_update(no_key=True).get(pk=environment_id)
     if paused is not None:
         row.paused = paused
     if description is not None:
         row.description = description
+    if max_running is not UNCHANGED:
+        row.max_running = max_running
     store(row, taken=f"There is an environment {row.name!r} already.")
     return row
+
+
+@transaction.atomic
+def switch_all(principal: Principal, *, paused: bool) -> list[Environment]:
+    """Pause or resume every environment. For platform admins."""
+    principal.require_platform_admin()
+    rows = visible_environments(principal).order_by("pk").values_list("pk", flat=True)
+    return [update(principal, pk, paused=paused) for pk in rows]
+
+
+def check_cap(field: str, value: int | Unchanged | None) -> None:
+    """Raise :class:`InvalidInput` unless ``value`` can be the most runs at once of something."""
+    if isinstance(value, int) and not 1 <= value <= _LARGEST_CAP:
+        raise InvalidInput(
+            field, f"must be 1 to {_LARGEST_CAP}", fix="To start no runs at all, pause instead."
+        )
 
 
 def members(principal: Principal, environment_id: int) -> models.QuerySet[Membership]:

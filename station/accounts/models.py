@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Now
@@ -29,6 +27,9 @@ class Environment(models.Model):
     paused = models.BooleanField(
         default=False, help_text="A paused environment accepts runs but starts none."
     )
+    max_running = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Most runs at once; empty for no cap."
+    )
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 
     class Meta:
@@ -46,7 +47,6 @@ class User(AbstractUser):
     """
 
     is_service_account = models.BooleanField(default=False)
-    objects: ClassVar[UserManager[User]] = UserManager()
 
     class Meta:
         db_table = "users"

@@ -21,8 +21,8 @@ SUMMARIES: Mapping[str, str] = {
     "env": "Environments: the walls between tenants.",
     "key": "API keys, and the SSH keys that open the gateway.",
     "mcp": "Tool servers (MCP) and their tools.",
-    "queue": "How the queue stands.",
-    "run": "Runs: look at them, follow them, cancel them.",
+    "queue": "How the queue stands; pause and resume it.",
+    "run": "Runs: look at them, follow them, cancel, retry and decide them.",
     "user": "Users, their passwords and their roles.",
     "variable": "Values and secrets that an environment's tool servers get.",
 }

@@ -148,6 +148,7 @@ def _process_commands() -> list[Command]:
         _host_command("server", _run_server, [roles]),
         _host_command("up", _up, [folder]),
         _host_command("demo", _demo, [folder]),
+        _host_command("drill", _drill, _drill_parameters()),
     ]
 
 
@@ -205,6 +206,24 @@ def _demo(session: Session, folder: str) -> int:
     from station.embedded.demo import demo  # noqa: PLC0415
 
     return demo(Path(folder), session)
+
+
+def _drill_parameters() -> list[click.Parameter]:
+    return [
+        click.Argument(["name"], metavar="list|NAME"),
+        click.Option(["--seed"], type=int, default=1, show_default=True, help="Of what is random."),
+        click.Option(["--runs"], type=click.IntRange(1), help="How many runs; storm only."),
+        click.Option(["--kills"], type=click.IntRange(0), help="How many kills; storm only."),
+        click.Option(["--json", "as_json"], is_flag=True, help="The result as JSON."),
+    ]
+
+
+def _drill(session: Session, *, name: str, as_json: bool, **options: Any) -> int:
+    """Break a throw-away Station on purpose and count whether a promise holds."""
+    from station.embedded.drills.command import drill  # noqa: PLC0415
+    from station.embedded.drills.report import Options  # noqa: PLC0415
+
+    return drill(session, name, Options(**options), as_json=as_json)
 
 
 # --- global options -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import click
 
 from station.commands.session import Session
 from station.core.errors import InvalidInput
+from station.core.unchanged import UNCHANGED, Unchanged
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -45,6 +46,33 @@ class Duration(click.ParamType[float]):
             return _seconds(value)
         except ValueError:
             self.fail(f"{value!r} is no duration; write it like 30s, 5m, 24h.", param, ctx)
+
+
+def cap_option(function: F) -> F:
+    """``--max-running N|none``: the parameter ``max_running``, ``UNCHANGED`` when left out."""
+    return click.option(
+        "--max-running",
+        type=_Cap(),
+        default=UNCHANGED,
+        metavar="N|none",
+        help="Most runs at once; none lifts the cap.",
+    )(function)
+
+
+class _Cap(click.ParamType[int | Unchanged | None]):
+    """The most of something at once: a whole number, or ``none`` for no cap."""
+
+    name = "cap"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | Unchanged | None:
+        if value is UNCHANGED or value == "none":
+            return value if value is UNCHANGED else None
+        try:
+            return int(value)
+        except ValueError:
+            self.fail(f"{value!r} is no cap; write a number, or none.", param, ctx)
 
 
 class Moment(click.ParamType[datetime]):

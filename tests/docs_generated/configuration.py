@@ -18,7 +18,6 @@ WITHOUT_EFFECT = frozenset({
     "database.replica_url",
     "api.rate_limit.requests_per_minute", "api.rate_limit.burst",
     "security.max_concurrent_sessions",
-    "execution_queue.buffer_size",
     "telemetry.enabled", "telemetry.posthog.api_key", "telemetry.posthog.host",
 })  # fmt: skip
 """Keys that are checked, and that no code reads yet."""

@@ -75,7 +75,7 @@ class EnvironmentAdmin(StationAdmin[Environment]):
     search_fields = ["name", "description"]
     asked = ("name", "description")
     facts = ("name", "state", "belongings", "created")
-    changed = readable = ("description",)
+    changed = readable = ("description", "max_running")
 
     def rows(self, principal: Principal) -> models.QuerySet[Environment]:
         rows = services.visible_environments(principal)
@@ -88,7 +88,12 @@ class EnvironmentAdmin(StationAdmin[Environment]):
         self, principal: Principal, row: Environment, given: Mapping[str, Any], *, change: bool
     ) -> Environment:
         if change:
-            return environments.update(principal, row.pk, description=given["description"])
+            return environments.update(
+                principal,
+                row.pk,
+                description=given["description"],
+                max_running=given["max_running"],
+            )
         return services.create_environment(
             principal, name=given["name"], description=given["description"]
         )

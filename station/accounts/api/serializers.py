@@ -12,6 +12,7 @@ from station.accounts.api.fields import (
     Switch,
     Text,
     Texts,
+    Whole,
 )
 from station.accounts.api.shapes import ListQuery, Shape
 from station.accounts.models import ApiKey, Environment, Membership, SshKey, User, Variable
@@ -41,6 +42,9 @@ class EnvironmentSerializer(serializers.Serializer[Environment]):
     name = serializers.CharField()
     description = serializers.CharField()
     paused = serializers.BooleanField(help_text="Accepts runs but starts none.")
+    max_running = serializers.IntegerField(
+        allow_null=True, help_text="Most runs at once; null: no cap."
+    )
     role = serializers.SerializerMethodField(help_text="Your role in it.")
     created_at = serializers.DateTimeField()
 
@@ -146,6 +150,9 @@ class EnvironmentChange(Shape):
 
     paused = Flag(required=False)
     description = Text(required=False, allow_blank=True)
+    max_running = Whole(
+        required=False, allow_null=True, help_text="Most runs at once; null lifts the cap."
+    )
 
 
 class VariableQuery(ListQuery):

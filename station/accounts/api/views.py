@@ -70,7 +70,7 @@ class OneEnvironment(Door):
 
     @operation(
         "environments_change",
-        "Pause, resume or describe an environment",
+        "Pause, resume, describe or cap an environment",
         tag="environments",
         body=EnvironmentChange,
         answer=EnvironmentSerializer,

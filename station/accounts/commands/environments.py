@@ -7,8 +7,11 @@ import click
 from station.accounts import environments, services
 from station.accounts.models import Environment
 from station.commands import Session, command, fields, group, json_option, show_json, table
+from station.commands.options import cap_option
 from station.commands.rendering import Painted
 from station.commands.text import age
+from station.core.errors import InvalidInput
+from station.core.unchanged import UNCHANGED, Unchanged
 
 group("env", help="Environments: the walls between tenants.")
 
@@ -93,6 +96,32 @@ def resume_environment(session: Session, *, name: str, as_json: bool) -> None:
     _switch(session, name, paused=False, as_json=as_json)
 
 
+@command("env", "set")
+@click.argument("name")
+@cap_option
+@click.option("--description", help="What it is for.")
+@json_option
+def set_environment(
+    session: Session,
+    *,
+    name: str,
+    max_running: int | Unchanged | None,
+    description: str | None,
+    as_json: bool,
+) -> None:
+    """Change an environment; what is not named stays. For its admins."""
+    if max_running is UNCHANGED and description is None:
+        raise InvalidInput("NAME", "nothing to change is named", fix="Try --max-running 10.")
+    row = services.environment(session.principal, name)
+    row = environments.update(
+        session.principal, row.pk, max_running=max_running, description=description
+    )
+    if as_json:
+        show_json(session, _resource(session, row))
+    else:
+        session.print(f"Environment {row.name} is changed.")
+
+
 def _switch(session: Session, name: str, *, paused: bool, as_json: bool) -> None:
     row = services.environment(session.principal, name)
     row = environments.update(session.principal, row.pk, paused=paused)
@@ -113,6 +142,7 @@ def _show(session: Session, row: Environment, *, as_json: bool) -> None:
             ("id", row.pk),
             ("name", row.name),
             ("state", _state(row)),
+            ("most running", row.max_running),
             ("description", row.description),
             ("your role", _role(session, row)),
             ("created", age(row.created_at)),

@@ -297,7 +297,8 @@ def test_a_tool_is_approved_only_as_it_was_looked_at(world: World, visit: Visito
 DEFINITION = {
     "description": "", "prompt": "You help more.", "model": "", "fallback_models": "",
     "tools": "own-server/*\n", "max_steps": "7", "timeout": "90s", "parameters": "",
-    "output_schema": "", "versions-TOTAL_FORMS": "0", "versions-INITIAL_FORMS": "0",
+    "output_schema": "", "max_running_per_key": "1", "versions-TOTAL_FORMS": "0",
+    "versions-INITIAL_FORMS": "0",
 }  # fmt: skip
 
 

@@ -131,6 +131,15 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("runs", "get"): Rule(needs="anyone"),
     ("run", "get"): Rule(needs="viewer"),
     ("run-cancellation", "post"): Rule(needs="operator"),
+    ("runs-cancellation", "post"): Rule(
+        needs="operator", strangers=422, body=_given(environment="own")
+    ),
+    ("run-retry", "post"): Rule(needs="operator", good=409),
+    ("run-decision", "post"): Rule(
+        needs="operator",
+        good=409,
+        body=_given(decisions=[{"call_id": "c1", "verdict": "repeat"}]),
+    ),
     ("run-events", "get"): Rule(needs="viewer"),
     ("run-stream", "get"): Rule(needs="anyone", good=503),
     ("queue", "get"): Rule(needs="anyone"),

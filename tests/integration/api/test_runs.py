@@ -10,7 +10,7 @@ from django.db import connection
 
 from runs import journal, queue, transitions
 from runs.entries import Entry, Kind
-from runs.models import Run
+from runs.models import Run, Worker
 from runs.states import Status
 from tests.integration.api.world import Caller, World, build
 
@@ -152,7 +152,7 @@ def test_the_journal_is_read_in_pages_without_a_gap(world: World, operator: Call
 
 
 def test_the_queue_shows_ones_environments_and_the_workers(world: World) -> None:
-    queue.report_worker("w", host="h", pid=1, slots=4, busy=1, draining=False)
+    Worker.objects.create(name="w", host="h", pid=1, slots=4, busy=1)
     found = json.loads(world.callers["viewer"]("GET", "queue").content)
     [state] = found["environments"]
     assert (state["environment"], state["queued"], state["paused"]) == ("own", 1, False)

@@ -11,8 +11,7 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from runs import queue
-from runs.models import Run
+from runs.models import Run, Worker
 from runs.states import Status
 from station.accounts import principals, services
 from station.commands import invoke
@@ -374,7 +373,7 @@ def test_the_queue_is_told_by_environment_and_worker(station: Station, parsed: P
     factories.run(agent)
     Played()
     assert "No worker is running" in station("queue", "status").out
-    queue.report_worker("w1", host="h", pid=1, slots=8, busy=1, draining=False)
+    Worker.objects.create(name="w1", host="h", pid=1, slots=8, busy=1)
     shown = parsed("queue", "status")
     (environment,) = shown["environments"]
     assert (environment["queued"], environment["running"]) == (1, 1)

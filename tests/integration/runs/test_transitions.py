@@ -242,7 +242,9 @@ def test_a_decided_run_keeps_its_place_by_age() -> None:
     moved = claimed()
     later = factories.run()
     transitions.wait(moved.run_id, moved.fence, reason="doubt", details={}, expires=60)
-    transitions.resume(moved.run_id, decision={"by": "alice", "decision": "repeat"})
+    seen = Run.objects.get(pk=moved.run_id).last_seq
+    assert transitions.resume(moved.run_id, seen - 1, [{"by": "alice"}]) is None
+    assert transitions.resume(moved.run_id, seen, [{"by": "alice"}])
     again = queue.claim("w", LEASE)
     assert again is not None
     assert again.run_id == moved.run_id < later.pk

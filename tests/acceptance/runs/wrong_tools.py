@@ -1,0 +1,49 @@
+"""Tool servers that speak the protocol wrongly, each in its own way.
+
+``python wrong_tools.py MODE [--sink FILE]``: ``http`` talks HTTP, ``version`` a version of the
+protocol that does not exist, ``shape`` lists tools that are none, ``pages`` lists them without an
+end, ``strangers`` answers questions nobody asked, ``mute`` greets and then says nothing.
+"""
+
+import json
+import sys
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def answer(mode: str, message: Json) -> Json | None:
+    """The result that is sent back; ``None`` to say nothing."""
+    if message["method"] == "initialize":
+        version = message["params"]["protocolVersion"]
+        return {
+            "protocolVersion": "1066-10-14" if mode == "version" else version,
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "wrong", "version": "0"},
+        }
+    if mode == "shape":
+        return {"tools": [{"nome": 7}, "tool", None]}
+    if mode == "pages":
+        tool = {"name": f"t{message['id']}", "inputSchema": {"type": "object"}}
+        return {"tools": [tool], "nextCursor": f"after {message['id']}"}
+    return None
+
+
+def main() -> None:
+    mode = sys.argv[1]
+    while mode == "http":
+        sys.stdout.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\r\n")
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "id" not in message:
+            continue
+        result = answer(mode, message)
+        if result is not None:
+            number = "77" if mode == "strangers" else message["id"]
+            reply = {"jsonrpc": "2.0", "id": number, "result": result}
+            sys.stdout.write(json.dumps(reply) + "\n")
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

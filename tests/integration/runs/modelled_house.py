@@ -1,0 +1,233 @@
+"""The house that :mod:`test_model` plays in: model and database, people, and the comparison."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+from django.db import connection
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from agents.models import Agent
+from runs import decisions, services
+from runs.decisions import Decision, Verdict
+from runs.entries import Entry, Event, Kind
+from runs.errors import NothingToDecide, RunFinished
+from runs.models import Run
+from runs.states import TERMINAL, Status
+from station.accounts.models import Environment
+from station.core.errors import Conflict
+from tests import factories
+from tests.integration.runs import modelling
+from tests.integration.runs.modelling import Model
+
+T = TypeVar("T")
+KEYED = 3
+"""The number of the agent whose runs have a concurrency key."""
+CLOCK_ERROR_MS = 60_000
+"""How long an example may really take: its running times are wrong by so much at most."""
+_ROWS = """
+SELECT r.id, r.status, r.fence, r.crashes, r.last_seq, r.steps, r.output_tokens, r.worker,
+       r.error_code, r.cancel_requested_at IS NOT NULL, r.running_ms, r::text,
+       ARRAY(SELECT e.kind FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq),
+       ARRAY(SELECT e.seq FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq)
+  FROM agent_runs r
+"""
+
+
+@dataclass(kw_only=True)
+class Claim:
+    """What a worker remembers of a run it claimed, for as long as it lives."""
+
+    worker: str
+    run_id: int
+    fence: int
+    sent: list[Entry] = field(default_factory=list)
+    stored: list[Event] | None = None
+    """The answer to ``sent``; ``None`` when its transaction was rolled back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A run as a person saw it, which may be long ago."""
+
+    row: Run
+    calls: tuple[str, ...]
+
+
+class House(RuleBasedStateMachine):
+    """Both sides, the moves of people, and what must hold after every move."""
+
+    submitted = Bundle("submitted")
+    looks = Bundle("looks")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model()
+        self.taken: list[Claim] = []
+        self.frozen: dict[int, str] = {}
+        self.fences: dict[int, int] = {}
+        self.other = ThreadPoolExecutor(1)  # a second connection to the database
+
+    @initialize()
+    def start_with_an_empty_house(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("TRUNCATE environments, agent_runs CASCADE")
+        for home_cap, agent_caps in ((None, (None, 1)), (2, (None, None))):
+            home = factories.environment()
+            Environment.objects.filter(pk=home.pk).update(max_running=home_cap)
+            self.model.environments.append(modelling.Environment(id=home.pk, most=home_cap))
+            for cap in agent_caps:
+                self._hire(home, cap, keyed=len(self.model.agents) == KEYED)
+
+    def _hire(self, home: Environment, cap: int | None, *, keyed: bool) -> None:
+        agent = factories.agent(home)
+        agent.max_running, agent.concurrency_key = cap, "customer" if keyed else ""
+        agent.save()
+        self.model.agents.append(
+            modelling.Agent(id=agent.pk, environment=home.pk, keyed=keyed, most=cap)
+        )
+
+    def teardown(self) -> None:
+        self._elsewhere(lambda: connection.close())  # noqa: PLW0108 - that thread's
+        self.other.shutdown()
+
+    # --- the people ------------------------------------------------------------------------------
+
+    @rule(
+        target=submitted,
+        who=st.integers(0, 3),
+        key=st.sampled_from(["a", "b"]),
+        priority=st.sampled_from([0, 0, 5]),
+        hurry=st.booleans(),
+    )
+    def submit(self, who: int, key: str, priority: int, hurry: bool) -> int:
+        agent = self.model.agents[who]
+        row = services.submit(
+            factories.OPERATOR,
+            Agent.objects.get(pk=agent.id),
+            services.Request(
+                input="x",
+                data={"customer": key} if agent.keyed else {},
+                priority=priority,
+                queue_timeout=modelling.QUEUE_TIMEOUT if hurry else None,
+            ),
+        )
+        self.model.runs[row.pk] = modelling.Run(
+            id=row.pk,
+            agent=agent,
+            key=key if agent.keyed else "",
+            priority=priority,
+            available_at=self.model.now,
+            deadline=self.model.now + modelling.QUEUE_TIMEOUT if hurry else None,
+        )
+        return row.pk
+
+    @rule(run_id=submitted)
+    def cancel(self, run_id: int) -> None:
+        run = self.model.runs[run_id]
+        row = Run.objects.get(pk=run_id)
+        if run.over:
+            with pytest.raises(RunFinished):
+                services.cancel(factories.OPERATOR, row)
+            return
+        services.cancel(factories.OPERATOR, row)
+        if run.status is not Status.RUNNING:
+            run.cancelling = True
+            run.move(Status.CANCELLED, Kind.FINISHED)
+        elif not run.cancelling:
+            run.cancelling = True
+            run.append([Kind.CANCEL_REQUESTED])
+
+    @rule(target=looks, run_id=submitted)
+    def look(self, run_id: int) -> Look:
+        run = self.model.runs[run_id]
+        return Look(row=Run.objects.get(pk=run_id), calls=tuple(run.calls))
+
+    @rule(look=looks, verdict=st.sampled_from(Verdict))
+    def decide(self, look: Look, verdict: Verdict) -> None:
+        run = self.model.runs[look.row.pk]
+        said = [Decision(call_id=call, verdict=verdict) for call in look.calls]
+        if look.row.status != Status.WAITING:
+            with pytest.raises(NothingToDecide):
+                decisions.decide(factories.OPERATOR, look.row, said)
+            return
+        if run.status is not Status.WAITING or run.seq != look.row.last_seq:
+            with pytest.raises(Conflict):
+                decisions.decide(factories.OPERATOR, look.row, said)
+            return
+        decisions.decide(factories.OPERATOR, look.row, said)
+        run.append([Kind.DECIDED] * len(said))
+        if verdict is Verdict.STOP:
+            run.move(Status.FAILED, Kind.FINISHED)
+            run.error = "stopped_in_doubt"
+        else:
+            run.status, run.available_at = Status.QUEUED, self.model.now
+            run.calls.clear()
+
+    @rule(who=st.integers(0, 3), knob=st.sampled_from([None, 1, 2, "pause"]), home=st.booleans())
+    def operate(self, who: int, knob: int | str | None, home: bool) -> None:
+        """Change the cap of an agent, or pause or resume it or an environment."""
+        agent = self.model.agents[who]
+        if knob != "pause":
+            agent.most = int(knob) if knob else None
+            Agent.objects.filter(pk=agent.id).update(max_running=agent.most)
+        elif home:
+            where = self.model.environments[who % 2]
+            where.paused = not where.paused
+            Environment.objects.filter(pk=where.id).update(paused=where.paused)
+        else:
+            agent.paused = not agent.paused
+            Agent.objects.filter(pk=agent.id).update(paused=agent.paused)
+
+    def _elsewhere(self, work: Callable[[], T]) -> T:
+        return self.other.submit(work).result(timeout=20)
+
+    # --- what must hold after every move ---------------------------------------------------------
+
+    @invariant()
+    def the_database_says_what_the_model_says(self) -> None:
+        for row in self._rows():
+            run = self.model.runs[row["id"]]
+            assert row["row"] == (
+                run.status, run.fence, run.crashes, run.seq, run.steps, run.tokens, run.worker,
+                run.error, run.cancelling,
+            )  # fmt: skip
+            assert row["kinds"] == run.journal
+            assert abs(row["running_ms"] - run.ran * 1000) < CLOCK_ERROR_MS
+
+    @invariant()
+    def journals_have_no_gaps_and_at_most_one_end(self) -> None:
+        for row in self._rows():
+            assert row["seqs"] == list(range(1, len(row["seqs"]) + 1))
+            over = row["row"][0] in TERMINAL
+            assert row["kinds"].count(Kind.FINISHED) == over
+            assert not over or row["kinds"][-1] == Kind.FINISHED
+
+    @invariant()
+    def what_is_over_never_changes_and_fences_only_rise(self) -> None:
+        for row in self._rows():
+            status, fence = row["row"][:2]
+            assert fence >= self.fences.get(row["id"], 0)
+            self.fences[row["id"]] = fence
+            if status in TERMINAL:
+                assert self.frozen.setdefault(row["id"], row["text"]) == row["text"]
+
+    @invariant()
+    def a_running_run_has_exactly_one_owner(self) -> None:
+        believers = [(claim.run_id, claim.fence) for claim in self.taken]
+        assert len(believers) == len(set(believers))
+        for run in self.model.runs.values():
+            if run.status is Status.RUNNING:
+                assert (run.id, run.fence) in believers
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with connection.cursor() as cursor:
+            cursor.execute(_ROWS)
+            for row in cursor.fetchall():
+                yield {
+                    "id": row[0], "row": row[1:10], "running_ms": row[10], "text": row[11],
+                    "kinds": row[12], "seqs": row[13],
+                }  # fmt: skip
