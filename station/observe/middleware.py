@@ -1,6 +1,7 @@
 """The outermost middleware: a request's id, its log line and its metrics."""
 
 from collections.abc import Callable
+from contextvars import copy_context
 
 from django.http import HttpRequest, HttpResponseBase
 
@@ -18,6 +19,10 @@ class RequestContext:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        # In a context of its own: what is bound for this request must not outlive it.
+        return copy_context().run(self._answer, request)
+
+    def _answer(self, request: HttpRequest) -> HttpResponseBase:
         answering = Answering(
             method=request.method or "",
             path=request.path,
