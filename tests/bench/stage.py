@@ -37,7 +37,7 @@ class Stage:
     def __enter__(self) -> "Stage":
         self.postgres.start()
         self.valkey.start()
-        os.environ.update(self.environment())
+        os.environ.update(self.environment(execution_queue={"buffer_size": 1_000_000}))
         return self
 
     def __exit__(self, *_: object) -> None:
