@@ -23,6 +23,7 @@ from station.config import current
 _log = structlog.get_logger(__name__)
 _LARGEST = 256 * 1024
 _RECONNECT = 1.0
+_ASKED_AGAIN = 0.1
 
 
 def channel(run_id: int) -> str:
@@ -43,6 +44,13 @@ def _database(url: str) -> int:
     """
     parsed = redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
     return int(parsed.get("db", 0))
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel ``task`` until it is over: a client in the middle of connecting may swallow one."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_ASKED_AGAIN)
 
 
 def event_message(event: Event) -> str:
@@ -100,9 +108,7 @@ class Publisher:
                 await asyncio.sleep(_RECONNECT)
 
     async def close(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await ended(self._task)
         await self._client.aclose()
 
 
@@ -132,9 +138,7 @@ class CancelListener:
             await asyncio.sleep(_RECONNECT)
 
     async def close(self) -> None:
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await ended(self._task)
 
 
 def announce(events: dict[int, Event], *, cancelled: bool = False) -> None:

@@ -13,15 +13,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from http.cookies import SimpleCookie
 from typing import Any
 
-import redis.asyncio
-import structlog
 from django.contrib.sessions.backends.db import SessionStore
-from redis.exceptions import RedisError
 
 from runs import services
-from runs.bus import channel, event_json
+from runs.bus import event_json
 from runs.database import Units
 from runs.entries import Event, Kind
+from runs.hub import Hub, News
 from runs.journal import read
 from station.accounts import principals
 from station.accounts.models import User
@@ -35,60 +33,11 @@ Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_log = structlog.get_logger(__name__)
 _KEEPALIVE = 15.0
 _PAGE = 200
-_QUEUE = 512
 _THREADS = 4
 _RETRY_MS = 2000
 _END = object()
-
-
-class Hub:
-    """One pub/sub connection for all followers of this process."""
-
-    def __init__(self, url: str) -> None:
-        self._client = redis.asyncio.Redis.from_url(url, socket_connect_timeout=1)
-        self._pubsub = self._client.pubsub(ignore_subscribe_messages=True)
-        self._followers: dict[str, set[asyncio.Queue[str | None]]] = {}
-        self._task = asyncio.get_running_loop().create_task(self._listen(), name="stream hub")
-
-    @contextlib.asynccontextmanager
-    async def follow(self, run_id: int) -> AsyncIterator[asyncio.Queue[str | None]]:
-        """A queue of the run's messages; ``None`` in it means that some were lost."""
-        name = channel(run_id)
-        queue: asyncio.Queue[str | None] = asyncio.Queue(maxsize=_QUEUE)
-        followers = self._followers.setdefault(name, set())
-        followers.add(queue)
-        try:
-            if len(followers) == 1:
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.subscribe(name)
-            yield queue
-        finally:
-            followers.discard(queue)
-            if not followers and self._followers.pop(name, None) is not None:
-                with contextlib.suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(name)
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                await self._pubsub.subscribe("station:stream-hub", *self._followers)
-                for name in self._followers:
-                    self._give(name, None)
-                async for message in self._pubsub.listen():
-                    self._give(message["channel"].decode(), message["data"].decode())
-            except (RedisError, OSError) as error:
-                _log.debug("bus_unavailable", problem=str(error))
-            await asyncio.sleep(1)
-
-    def _give(self, name: str, message: str | None) -> None:
-        for queue in self._followers.get(name, ()):
-            if queue.full():
-                queue.get_nowait()
-                message = None  # a slow follower reads the journal instead
-            queue.put_nowait(message)
 
 
 class _Shared:
@@ -187,7 +136,7 @@ class _Stream:
                     async for chunk in self._live(json.loads(str(message))):
                         yield chunk
 
-    async def _next(self, queue: asyncio.Queue[str | None], gone: asyncio.Task[None]) -> object:
+    async def _next(self, queue: News, gone: asyncio.Task[None]) -> object:
         """The next message; ``None`` when it is time to look at the journal; ``_END`` to stop."""
         with contextlib.suppress(asyncio.QueueEmpty):
             return queue.get_nowait()

@@ -25,8 +25,9 @@ from mcp_types import (
 )
 
 from mcpgw import calls, catalog
-from mcpgw.waiting import News, Waiting
+from mcpgw.waiting import Waiting
 from runs.database import Units
+from runs.hub import Hub
 from station.config import Config
 from station.core.errors import Kind, StationError, Unavailable
 from station.core.ids import uuid7
@@ -189,13 +190,13 @@ class Gateway:
 async def opened(config: Config, identify: Identify) -> AsyncIterator[tuple[Gateway, Waiting]]:
     """A gateway with its database threads and its subscription, which end with the context."""
     units = Units(threads=_THREADS)
-    news = News(config.redis.url.get_secret_value())
-    waiting = Waiting(units, news)
+    hub = Hub(config.redis.url.get_secret_value())
+    waiting = Waiting(units, hub)
     try:
         yield Gateway(identify, units, waiting), waiting
     finally:
         waiting.stop()
-        await news.close()
+        await hub.close()
         units.close()
 
 

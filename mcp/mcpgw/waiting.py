@@ -4,20 +4,17 @@ A waiting call holds neither a thread nor a database connection.
 """
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from mcpgw import calls
 from runs.database import Units
 from runs.entries import Kind
+from runs.hub import Hub, News
 from runs.narration import summary
-from runs.stream import Hub
 from station.core.principal import Principal
 
 OnStep = Callable[[int, str], Awaitable[None]]
@@ -38,24 +35,12 @@ _LABELS = {
 }
 
 
-class News(Hub):
-    """The process's one subscription to what runs do, which ends with it."""
-
-    async def close(self) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        with contextlib.suppress(RedisError, OSError):
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-        with contextlib.suppress(RedisError, OSError):
-            await self._client.aclose()
-
-
 class Waiting:
     """Waits for runs, until ``stop`` is called: then every wait ends with the run as it stands."""
 
-    def __init__(self, units: Units, news: News) -> None:
+    def __init__(self, units: Units, hub: Hub) -> None:
         self._units = units
-        self._news = news
+        self._hub = hub
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -77,7 +62,7 @@ class Waiting:
             return body
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
-            async with self._news.follow(body["run_id"]) as news:
+            async with self._hub.follow(body["run_id"]) as news:
                 while True:
                     last = stop.done()  # asked first: what is told at a stop is no older than it
                     body = await self._units.run(view)
@@ -90,7 +75,7 @@ class Waiting:
 
     async def _listen(
         self,
-        news: asyncio.Queue[str | None],
+        news: News,
         seconds: float,
         stop: asyncio.Future[Any],
         on_step: OnStep,
