@@ -13,6 +13,7 @@ from runs.errors import ToolsUnavailable
 from runs.models import Run
 from runs.replay import Brief
 from runs.toolbox import GrantedTool
+from runs.transitions import Moved
 from station.config import current
 from station.core import faults
 from station.core.errors import StationError
@@ -44,17 +45,29 @@ class Assignment:
     claimed: Event
 
 
-def take(worker: str, recent: Sequence[int]) -> Assignment | None:
-    """Claim the best eligible run and load it; ``None`` when there is none.
+class Taking:
+    """The unit of work that claims the best eligible run and loads it.
 
-    Raises:
-        Contended: see :func:`runs.queue.claim`.
+    A repetition after the claim has committed only loads: no run is claimed and then forgotten.
     """
-    moved = queue.claim(worker, current().execution_queue.lease, recent)
-    if moved is None:
-        return None
-    faults.point("after-claim")
-    return _load(moved.run_id, moved.fence, moved.event)
+
+    def __init__(self, worker: str, recent: Sequence[int]) -> None:
+        self._worker, self._recent = worker, recent
+        self._claimed: Moved | None = None
+
+    def __call__(self) -> Assignment | None:
+        """The run, or ``None`` when there is none to claim.
+
+        Raises:
+            Contended: see :func:`runs.queue.claim`.
+        """
+        if self._claimed is None:
+            lease = current().execution_queue.lease
+            self._claimed = queue.claim(self._worker, lease, self._recent)
+            if self._claimed is None:
+                return None
+            faults.point("after-claim")
+        return _load(self._claimed.run_id, self._claimed.fence, self._claimed.event)
 
 
 def _load(run_id: int, fence: int, claimed: Event) -> Assignment:

@@ -1,6 +1,7 @@
 """The keeper's jobs of runs: free what fell silent, ring for what nobody heard, expire, forget."""
 
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from django.db import connection, transaction
@@ -54,7 +55,7 @@ def ring_for_unheard() -> None:
         late = queue.unheard(older_than=_UNHEARD_AFTER, at_most=free) if free else 0
         if late:
             _log.info("ringing_again", runs=late, free_slots=free)
-            ring(late)
+            transaction.on_commit(partial(ring, late))
 
 
 def expire_idle() -> None:

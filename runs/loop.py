@@ -187,7 +187,6 @@ async def _make_calls(story: Story, tools: Toolbox, journal: Journal) -> tuple[O
 
 async def _make_call(call: OpenCall, story: Story, tools: Toolbox, journal: Journal) -> None:
     """Send one announced call and record its result; without a known outcome it stays open."""
-    journal.check_lease()
     call.ready = False
     begun = time.monotonic()
     try:
@@ -196,6 +195,7 @@ async def _make_call(call: OpenCall, story: Story, tools: Toolbox, journal: Jour
             call.call.arguments or {},
             key=f"{journal.run_id}:{call.step}:{call.index}",
             timeout=max(journal.deadline - begun, 0.0),
+            before_send=journal.check_lease,
         )
     except ToolOutcomeUnknown:
         return

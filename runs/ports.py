@@ -135,9 +135,18 @@ class Toolbox(Protocol):
         ...
 
     async def call(
-        self, name: str, arguments: dict[str, Any], *, key: str, timeout: float
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        key: str,
+        timeout: float,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolOutcome:
-        """Call a tool. ``key`` names this call across repetitions; ``timeout`` is in seconds."""
+        """Call a tool. ``key`` names this call across repetitions; ``timeout`` is in seconds.
+
+        ``before_send`` is called right before each sending; what it raises ends the call unsent.
+        """
         ...
 
 

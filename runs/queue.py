@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
@@ -58,7 +58,7 @@ class QueueState:
 
 
 class Contended(Exception):
-    """Nothing was found, but another claimer is deciding about a cap right now."""
+    """Nothing was claimed, but trying again at once may well succeed."""
 
 
 def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> transitions.Moved | None:
@@ -69,17 +69,13 @@ def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> transitions.
     first, then age. No cap is ever exceeded, and concurrent claimers skip each other's rows.
 
     Raises:
-        Contended: a lane with a cap was locked by another claimer, and nothing else was found.
+        Contended: a lane with a cap was locked by another claimer and nothing else was found, or
+            what was found changed only just now.
     """
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT station_pick_run(%s::bigint[])", [list(recent)])
-            (picked,) = cursor.fetchone()
-        if picked is not None and picked > 0:
-            return transitions.claim(picked, worker, lease)
-    if picked is not None:
+    picked, moved = transitions.claim(worker, lease, recent)
+    if moved is None and picked is not None:
         raise Contended
-    return None
+    return moved
 
 
 def unheard(*, older_than: float, at_most: int) -> int:

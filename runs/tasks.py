@@ -4,19 +4,37 @@ import os
 import threading
 from typing import Any
 
-from celery import shared_task, signals
+from celery import Task, shared_task, signals
+from celery.worker import state
+from kombu.asynchronous import Hub, get_event_loop
 from kombu.exceptions import OperationalError
 
 from runs import slots
 
 _LATEST_EXIT = 24.0
+_LET_GO_WITHIN = 0.002
 
 
-@shared_task(name="runs.serve", ignore_result=True)
-def serve() -> None:
+@shared_task(name="runs.serve", bind=True, ignore_result=True)
+def serve(self: Task) -> None:
     """A bell rang: carry runs until none is eligible."""
     if carrier := slots.carrier():
         carrier.serve()
+    hub = get_event_loop()
+    if hub is not None and len(state.reserved_requests) >= self.app.conf.worker_concurrency:
+        hub.call_soon(_listen_again, hub, self.request.id)  # type: ignore[no-untyped-call]
+
+
+def _listen_again(hub: Hub, task_id: str) -> None:
+    """Turn Celery's loop until a full worker has let go of the task, and hears bells again.
+
+    The loop looks whether it may take a message only when it turns, and a full worker's loop,
+    which listens for nothing, sleeps for up to a second.
+    """
+    if task_id in state.requests:
+        hub.call_later(  # type: ignore[no-untyped-call]
+            _LET_GO_WITHIN, _listen_again, hub, task_id
+        )
 
 
 def send_ring() -> str | None:

@@ -86,8 +86,16 @@ class FakeToolbox:
         return name in self.repeatable
 
     async def call(
-        self, name: str, arguments: dict[str, Any], *, key: str, timeout: float
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        key: str,
+        timeout: float,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolOutcome:
+        if before_send is not None:
+            before_send()
         self.calls.append((name, arguments, key))
         text = self.tools[name](arguments)
         if text is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,13 @@ class RunToolbox:
         return tool is not None and tool.repeatable
 
     async def call(
-        self, name: str, arguments: dict[str, Any], *, key: str, timeout: float
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        *,
+        key: str,
+        timeout: float,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolOutcome:
         """Call the tool; its failures become results for the model to read.
 
@@ -70,7 +76,12 @@ class RunToolbox:
                 tool that may simply be called again.
         """
         tool = self._tools[name]
-        faults.point("before-send")
+
+        def check() -> None:
+            if before_send is not None:
+                before_send()
+            faults.point("before-send")
+
         try:
             result = await self._sessions.call(
                 tool.server,
@@ -79,6 +90,7 @@ class RunToolbox:
                 timeout=min(timeout, tool.server.request_timeout),
                 repeatable=tool.repeatable,
                 meta={CALL_KEY: key},
+                before_send=check,
             )
         except ToolServerError as error:
             if error.outcome_unknown and not tool.repeatable:

@@ -31,22 +31,29 @@ class Moved:
     event: Event
 
 
-def claim(run_id: int, worker: str, lease: float) -> Moved | None:
-    """queued -> running, for a run the caller has picked and locked in this transaction."""
+def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None, Moved | None]:
+    """queued -> running, for the run that ``station_pick_run`` picks and locks.
+
+    Returns:
+        What was picked (``None``: nothing to pick; -1: somebody else is deciding about a cap) and,
+        unless the pick was too new for this statement to see, the change.
+    """
     entry = Entry(kind=Kind.CLAIMED, payload={"worker": worker})
-    moved = _move(
+    rows = _execute(
         Status.QUEUED,
         Status.RUNNING,
         [entry],
-        where="r.id = %(run)s",
+        picking="SELECT station_pick_run(%(recent)s::bigint[]) AS id",
+        where="r.id = (SELECT id FROM picked)",
         sets=(
             "worker = %(worker)s, fence = r.fence + 1, claimed_at = clock_timestamp(), "
             "started_at = coalesce(r.started_at, clock_timestamp()), wait_reason = '', "
             "lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)"
         ),
-        parameters={"run": run_id, "worker": worker, "lease": lease},
+        parameters={"recent": list(recent), "worker": worker, "lease": lease},
     )
-    return moved[0] if moved else None
+    moved = _moved([row[1:] for row in rows if row[1] is not None], entry)
+    return rows[0][0], moved[0] if moved else None
 
 
 def finish(
@@ -63,7 +70,7 @@ def finish(
     """running -> a terminal status, by the owner, together with its last entries and spending.
 
     ``error`` is (code, message, reference). ``None`` when the lease is lost, or when a
-    cancellation was asked for and ``target`` is another ending.
+    cancellation was asked for and ``target`` is another ending, or the other way round.
     """
     code, message, reference = error
     spent = spent or Spent()
@@ -78,12 +85,12 @@ def finish(
             ),
         },
     )
-    uncancelled = "" if target is Status.CANCELLED else " AND r.cancel_requested_at IS NULL"
+    asked_for = "IS NOT NULL" if target is Status.CANCELLED else "IS NULL"
     moved = _move(
         Status.RUNNING,
         target,
         [*before, last],
-        where=f"r.id = %(run)s AND {_LIVE}{uncancelled}",
+        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at {asked_for}",
         sets=f"{_ENDED}, {_RAN}, {_OUTCOME}",
         parameters={
             "run": run_id,
@@ -293,26 +300,47 @@ def _move(
     sets: str,
     parameters: Mapping[str, Any],
 ) -> list[Moved]:
-    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement.
+    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement."""
+    rows = _execute(source, target, entries, where=where, sets=sets, parameters=parameters)
+    return _moved(rows, entries[-1])
+
+
+def _execute(
+    source: Status,
+    target: Status | None,
+    entries: Sequence[Entry],
+    *,
+    where: str,
+    sets: str,
+    parameters: Mapping[str, Any],
+    picking: str = "",
+) -> list[tuple[Any, ...]]:
+    """Rows of run, seq, at, fence: one for each journaled entry.
 
     Where ``where`` picks several runs, each gets the entries under ids the database makes.
+    ``picking`` is evaluated first; its ``id`` is ``picked`` in ``where`` and the first column of
+    the rows, of which there is then always one.
     """
     if target is not None and target not in TRANSITIONS[source]:
         raise ValueError(f"no run goes from {source} to {target}")
     many = "ANY (ARRAY" in where
     status = "" if target is None else f"status = '{target}', "
+    picked = f"picked AS MATERIALIZED ({picking})," if picking else ""
+    result = "picked.id, event.* FROM picked LEFT JOIN event ON true" if picking else "* FROM event"
     sql = f"""
-        WITH head AS (
+        WITH {picked} head AS (
           UPDATE agent_runs r SET {status}{sets}, last_seq = r.last_seq + {len(entries)}
            WHERE r.status = '{source}' AND {where}
           RETURNING r.id, r.fence, r.last_seq, r.crashes
+        ), event AS (
+          INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
+          SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
+                 head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
+            FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
+                 WITH ORDINALITY AS e(id, kind, payload, ord)
+          RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
         )
-        INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
-        SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
-               head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
-          FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
-               WITH ORDINALITY AS e(id, kind, payload, ord)
-        RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
+        SELECT {result}
     """  # noqa: S608 - every part is a constant of this module
     everything = {
         **parameters,
@@ -322,8 +350,11 @@ def _move(
     }
     with connection.cursor() as cursor:
         cursor.execute(sql, everything)
-        rows = cursor.fetchall()
-    last = entries[-1]
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _moved(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
     final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
     return [
         Moved(

@@ -80,6 +80,11 @@ class Process:
         return self.log.read_text(errors="replace")[-_KNOWN:]
 
     @property
+    def title(self) -> str:
+        """What `ps` shows for it."""
+        return " ".join(psutil.Process(self.pid).cmdline()).strip()
+
+    @property
     def children(self) -> list[int]:
         """The ids of all processes below it."""
         return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]

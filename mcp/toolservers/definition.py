@@ -5,7 +5,7 @@ Nothing here imports the MCP SDK (1.4 s of CPU) or Django, so any process may im
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -162,6 +162,7 @@ class ToolSessions(Protocol):
         timeout: float,
         repeatable: bool,
         meta: JsonObject | None = None,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolResult: ...
 
     async def probe(self, definition: ServerDefinition) -> ServerReport: ...

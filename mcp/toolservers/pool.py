@@ -115,12 +115,14 @@ class SessionPool:
         timeout: float,
         repeatable: bool,
         meta: JsonObject | None = None,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolResult:
         """Call a tool.
 
         ``timeout`` seconds run from the first sending to the answer, repetitions included; waiting
         for a session and connecting come before it and have their own bounds. A call whose fate is
         unknown is sent again only if ``repeatable``; one that certainly was not sent, always.
+        ``before_send`` is called right before each sending; what it raises ends the call unsent.
         Cancelling tells an HTTP server and kills a stdio server's process group.
 
         Raises:
@@ -131,6 +133,8 @@ class SessionPool:
         """
 
         async def ask(session: Session, remaining: float) -> ToolResult:
+            if before_send is not None:
+                before_send()
             return await session.call(tool, arguments, timeout=remaining, meta=meta)
 
         return await self._send(definition, ask, seconds=timeout, repeatable=repeatable)

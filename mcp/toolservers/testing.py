@@ -82,7 +82,10 @@ class FakeSessionPool:
         timeout: float,
         repeatable: bool,
         meta: JsonObject | None = None,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolResult:
+        if before_send is not None:
+            before_send()
         self.calls.append(
             FakeCall(
                 environment_id=definition.environment_id,

@@ -38,6 +38,7 @@ def test_a_long_run_survives_three_replacements_of_its_worker(
             until(lambda noted=noted: stage.effects(run) > noted, what="a step")  # type: ignore[misc]
             owner = Worker.objects.get(name=Run.objects.get(pk=run.pk).worker)
             worker = workers[owner.pid]
+            assert worker.title == "station worker"
             worker.terminate()
             terminated.append((worker, time.monotonic()))
         for worker, since in terminated:

@@ -1,6 +1,7 @@
 """The process's one subscription to what runs do."""
 
 import asyncio
+from urllib.parse import urlsplit
 
 import redis.asyncio
 
@@ -27,7 +28,7 @@ async def test_what_is_published_once_the_follower_is_in_is_heard() -> None:
 async def test_a_connection_that_was_lost_tells_of_a_gap() -> None:
     hub = Hub(_url())
     async with hub.follow(7) as news, redis.asyncio.Redis.from_url(_url()) as client:
-        mine = str(client.get_connection_kwargs()["db"])
+        mine = urlsplit(_url()).path.lstrip("/")
         for connection in await client.client_list(_type="pubsub"):
             if connection["db"] == mine:
                 await client.client_kill(connection["addr"])

@@ -189,7 +189,7 @@ class Queue(House):
             before=[Entry(kind=Kind.MODEL_ANSWERED)] if answered else [],
             spent=Spent(steps=1, output_tokens=5) if answered else None,
         )
-        allowed = target_ is Status.CANCELLED or not run.cancelling
+        allowed = run.cancelling == (target_ is Status.CANCELLED)
         if self._left(claim, moved, allowed):
             if answered:
                 run.journal.append(Kind.MODEL_ANSWERED)

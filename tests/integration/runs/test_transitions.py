@@ -152,6 +152,12 @@ def test_two_finishes_at_once_leave_one_terminal_event() -> None:
     assert RunEvent.objects.filter(run_id=moved.run_id, kind=Kind.FINISHED).count() == 1
 
 
+def test_nobody_ends_a_run_as_cancelled_whose_cancellation_nobody_asked_for() -> None:
+    moved = claimed()
+    assert transitions.finish(moved.run_id, moved.fence, Status.CANCELLED) is None
+    assert Run.objects.get(pk=moved.run_id).status == Status.RUNNING
+
+
 def test_a_requested_cancellation_wins_over_every_other_ending() -> None:
     moved = claimed()
     assert transitions.request_cancel(moved.run_id, "alice")

@@ -150,3 +150,23 @@ async def test_a_receiver_of_standard_error_that_fails_harms_nobody(
     assert result.text == "said"
     await pool.close()
     assert "disk full" in caplog.text
+
+
+async def test_a_check_before_sending_comes_after_the_wait_and_can_end_the_call_unsent(
+    make_pool: MakePool, stdio: Stdio, sink: Sink
+) -> None:
+    pool = make_pool(size=1)
+    seen: list[int] = []
+
+    def refuse() -> None:
+        seen.append(pool.states()[0].sessions)
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await pool.call(
+            stdio(), "append_line", {"text": "x"}, timeout=10, repeatable=True, before_send=refuse
+        )
+    assert seen == [1]  # connected by then
+    assert sink.lines == []
+    await pool.call(stdio(), "append_line", {"text": "y"}, timeout=10, repeatable=False)
+    assert sink.lines == ["y"]
