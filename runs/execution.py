@@ -18,7 +18,14 @@ from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import LeaseLost
 from runs.leases import Leases
 from runs.loop import Finish, Pause, run_agent
-from runs.ports import ModelAnswer, ModelClient, ModelDeadline, ModelFailure, ModelRequest
+from runs.ports import (
+    ModelAnswer,
+    ModelCircuitOpen,
+    ModelClient,
+    ModelDeadline,
+    ModelFailure,
+    ModelRequest,
+)
 from runs.replay import OpenCall
 from runs.states import Status
 from runs.toolbox import RunToolbox
@@ -141,6 +148,8 @@ class Execution:
                 # There is no database to say anything to; the lease runs out and another worker
                 # takes the run up from its journal.
                 raise LeaseLost
+            case ModelCircuitOpen() as error:
+                await self._wait_for_provider(error)
             case StationError() as error:
                 await self._finish(Status.FAILED, error=(error.code, str(error), ""))
             case bug:
@@ -180,6 +189,19 @@ class Execution:
             lambda: transitions.hand_back(self.run_id, self.fence, reason="drained")
         )
         self.handed_back = moved is not None
+        await self._announce(moved, Status.QUEUED)
+
+    async def _wait_for_provider(self, error: ModelCircuitOpen) -> None:
+        """Back to the queue until the model provider may be tried again."""
+        moved = await self._unit(
+            lambda: transitions.hand_back(
+                self.run_id,
+                self.fence,
+                reason="model_unavailable",
+                delay=error.retry_after or 0.0,
+                details={"problem": error.message},
+            )
+        )
         await self._announce(moved, Status.QUEUED)
 
     async def _finish(

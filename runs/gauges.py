@@ -6,12 +6,12 @@ from django.db.models import Count
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from agents.models import Agent
-from runs.models import Run
+from runs.models import Circuit, Run
 from station.accounts.models import Environment
 
 
 def collect() -> Iterator[Metric]:
-    """``station_queue_depth`` by environment and ``station_active_agents``."""
+    """``station_queue_depth`` by environment, ``station_active_agents`` and the open circuits."""
     depth = GaugeMetricFamily(
         "station_queue_depth", "Runs that are queued.", labels=["environment"]
     )
@@ -26,3 +26,11 @@ def collect() -> Iterator[Metric]:
     yield depth
     active = Agent.objects.filter(enabled=True, paused=False).count()
     yield GaugeMetricFamily("station_active_agents", "Agents that can run.", value=active)
+    circuits = GaugeMetricFamily(
+        "station_model_circuit_open",
+        "1 for each model provider that failed again and again and is not asked for a while.",
+        labels=["provider"],
+    )
+    for provider in Circuit.objects.filter(retry_at__isnull=False).values_list("pk", flat=True):
+        circuits.add_metric([provider], 1)
+    yield circuits

@@ -17,14 +17,17 @@ import time
 import structlog
 from django.db import connection
 
-from runs import llm, metrics, queue
+from runs import metrics, queue
 from runs.assignment import Assignment, Taking
 from runs.bell import ring
 from runs.bus import CancelListener, Publisher
 from runs.catalog import Catalog
+from runs.circuits import Circuits
 from runs.database import Units
 from runs.execution import Execution, Stop
 from runs.leases import Leases, WorkerReport
+from runs.llm import LiteLlmClient
+from runs.llm_library import load
 from runs.queue import Contended
 from station.accounts.models import Environment
 from station.config import Config
@@ -46,7 +49,7 @@ def _get_ready() -> None:
     It is half a million objects for good: a full collection that walks them stops every run of the
     process for a quarter of a second.
     """
-    llm.load()
+    load()
     gc.collect()
     gc.freeze()
 
@@ -59,7 +62,7 @@ class Host:
     publisher: Publisher
     sessions: ToolSessions
     catalog: Catalog
-    model: llm.LiteLlmClient
+    model: LiteLlmClient
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -126,12 +129,18 @@ class Host:
             on_stderr=self._stderr.write,
         )
         self.catalog = Catalog(self.sessions, self.units)
-        self.model = llm.LiteLlmClient(
+        self.model = LiteLlmClient(
             provider=ai.provider,
             api_key=ai.api_key.get_secret_value() if ai.api_key else "",
             base_url=ai.base_url or "",
             request_timeout=ai.request_timeout,
             max_retries=ai.max_retries,
+            circuits=Circuits(
+                self.units,
+                failures=ai.circuit_failures,
+                provider=ai.provider,
+                model=ai.model or "",
+            ),
         )
         # It takes seconds of CPU; a run that needs it earlier waits for the same import.
         self._loading = asyncio.create_task(asyncio.to_thread(_get_ready))

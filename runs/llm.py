@@ -1,28 +1,15 @@
 """The model client: litellm, with our retries, bounds and errors around it.
 
-litellm costs seconds and some 170 MB to import, so it is imported on first use and by nobody else;
-a worker calls :func:`load` before it takes work. What is done with care, and why (measured with
-litellm 1.106, five tools, CPU per call; see the test of this module for the behaviour):
-
-- Requests enter at ``litellm.completion(acompletion=True)``, the coroutine that ``acompletion``
-  itself runs, with litellm's own logging object: ``acompletion`` adds a hop through asyncio's
-  default executor, prices every answer, and queues logging callbacks (4.9 ms against 3.2 ms).
-- A stream of the OpenAI protocol is read from its response as it arrives: litellm's stream wrapper
-  takes over a millisecond a chunk, ours some hundredths. Other protocols go through the wrapper.
+A stream of the OpenAI protocol is read from its response as it arrives: litellm's stream wrapper
+takes over a millisecond a chunk, ours some hundredths. Other protocols go through the wrapper.
 """
 
 import asyncio
-import functools
 import inspect
-import logging
-import os
 import random
-import sys
 import time
-import types
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -30,53 +17,30 @@ import httpx
 
 from runs.llm_answer import Assembly, stream_events
 from runs.llm_errors import scrub, translate
+from runs.llm_library import load, prepared
 from runs.llm_request import arguments
 from runs.llm_transport import http_client
 from runs.ports import (
+    Circuits,
     ModelAnswer,
     ModelAuth,
     ModelBadRequest,
+    ModelCircuitOpen,
     ModelDeadline,
     ModelFailure,
     ModelMalformed,
     ModelRequest,
+    ModelUnavailable,
     UnknownProvider,
     Usage,
 )
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_CONNECTIONS = "10000"
+_LONGEST_TRIAL = 60.0
 # Providers whose requests go through a client of ours, so that every body is bounded.
 _OPENAI = "openai"
 _HANDLED = frozenset({"anthropic", "gemini"})
-
-
-@functools.cache
-def load() -> types.ModuleType:
-    """Import litellm (seconds of CPU) and switch off all it does beside asking models."""
-    # Without this, importing it fetches its price list from the network.
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-    # Without this, it reads a .env file of the working folder into our environment.
-    os.environ["LITELLM_MODE"] = "PRODUCTION"
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT", _CONNECTIONS)
-    os.environ.setdefault("AIOHTTP_CONNECTOR_LIMIT_PER_HOST", _CONNECTIONS)
-    import litellm  # noqa: PLC0415 - lazily, see the module's docstring
-
-    litellm.telemetry = False
-    litellm.suppress_debug_info = True
-    litellm.drop_params = False
-    litellm.num_retries = 0
-    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.setLevel(logging.CRITICAL)
-    # The first request imports half as much again: prepare one, and drop it unsent.
-    import runs.llm_openai  # noqa: F401, PLC0415
-
-    tool = {"type": "function", "function": {"name": "none", "parameters": {}}}
-    _prepared({"model": "openai/none", "messages": [], "tools": [tool], "api_key": "none"}).close()
-    return litellm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +79,7 @@ class LiteLlmClient:
         base_url: str = "",
         request_timeout: float = 120.0,
         max_retries: int = 3,
+        circuits: Circuits | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: Callable[[float], float] = lambda longest: random.uniform(0, longest),  # noqa: S311
@@ -126,6 +91,7 @@ class LiteLlmClient:
             base_url: instead of the provider's own address; for OpenAI's protocol up to ``/v1``.
             request_timeout: the longest silence while connecting or answering, seconds.
             max_retries: further tries of one model after a failure that may pass.
+            circuits: asked before each request and told how it went.
             jitter: a wait between 0 and its argument, for spreading retries.
         """
         self._provider = provider
@@ -133,6 +99,7 @@ class LiteLlmClient:
         self._base_url = base_url
         self._request_timeout = request_timeout
         self._max_retries = max_retries
+        self._circuits = circuits
         self._clock = clock
         self._sleep = sleep
         self._jitter = jitter
@@ -155,22 +122,27 @@ class LiteLlmClient:
         targets = [self._target(name) for name in (request.model, *request.fallback_models)]
         failures: list[ModelFailure] = []
         attempts = 0
+
+        def sending() -> None:
+            nonlocal attempts
+            if before_send:
+                before_send()
+            attempts += 1
+
         for target in targets:
             if failures and on_retry:
                 on_retry(failures[-1], 0.0)
             for retry in range(self._max_retries + 1):
                 if self._clock() >= request.deadline:
                     raise failures[0] if failures else ModelDeadline()
-                if before_send:
-                    before_send()
-                attempts += 1
-                outcome = await self._attempt(target, request, on_delta, attempts)
+                outcome = await self._attempt(target, request, on_delta, sending)
                 if isinstance(outcome, ModelAnswer):
-                    return outcome
+                    return replace(outcome, attempts=attempts)
                 failure = outcome
                 if isinstance(failure, ModelDeadline | ModelBadRequest):
                     raise failure
-                if failure.permanent or retry == self._max_retries:
+                last = failure.permanent or retry == self._max_retries
+                if last or isinstance(failure, ModelCircuitOpen):
                     break
                 wait = self._wait(retry, failure.retry_after)
                 if self._clock() + wait >= request.deadline:
@@ -180,7 +152,7 @@ class LiteLlmClient:
                 await self._sleep(wait)
             failures.append(failure)
         # A failure that may pass says more about when to come back than one that will not.
-        raise next((f for f in failures if not f.permanent), failures[0])
+        raise min(failures, key=lambda f: (not isinstance(f, ModelCircuitOpen), f.permanent))
 
     async def close(self) -> None:
         """Close the connections, litellm's own to other providers included. Ask no more then."""
@@ -212,7 +184,30 @@ class LiteLlmClient:
         target: _Target,
         request: ModelRequest,
         on_delta: Callable[[str], None] | None,
-        attempts: int,
+        sending: Callable[[], None],
+    ) -> ModelAnswer | ModelFailure:
+        """Send one request if the provider's circuit lets it through, and say how it went."""
+        if self._circuits is None:
+            sending()
+            return await self._exchanged(target, request, on_delta)
+        patience = min(self._request_timeout, _LONGEST_TRIAL)
+        left = await self._circuits.admit(target.provider, patience=patience)
+        if left is not None:
+            return _circuit_open(target, left)
+        sending()
+        outcome = await self._exchanged(target, request, on_delta)
+        if isinstance(outcome, ModelUnavailable):
+            left = await self._circuits.failed(target.provider, outcome.message)
+            return outcome if left is None else _circuit_open(target, left)
+        if not isinstance(outcome, ModelDeadline):
+            await self._circuits.succeeded(target.provider)
+        return outcome
+
+    async def _exchanged(
+        self,
+        target: _Target,
+        request: ModelRequest,
+        on_delta: Callable[[str], None] | None,
     ) -> ModelAnswer | ModelFailure:
         """Send one request. Failures are returned, so that no traceback holds the key."""
         started = self._clock()
@@ -239,7 +234,7 @@ class LiteLlmClient:
             model=str(target),
             finish_reason=assembly.finish_reason or "",
             duration=self._clock() - started,
-            attempts=attempts,
+            attempts=1,
         )
 
     def _translated(self, error: Exception, target: _Target) -> ModelFailure:
@@ -289,7 +284,7 @@ class LiteLlmClient:
                 await response.aclose()
 
     async def _send(self, target: _Target, options: dict[str, Any]) -> Any:
-        pending = _prepared(
+        pending = prepared(
             options
             | {
                 "model": str(target),
@@ -367,17 +362,11 @@ class LiteLlmClient:
         return Decimal(str(prompt)) + Decimal(str(completion))
 
 
-def _prepared(options: dict[str, Any]) -> Any:
-    """litellm's completion coroutine, not begun; why not acompletion: see the module."""
-    litellm = sys.modules["litellm"]
-    log, options = litellm.utils.function_setup(
-        "acompletion",
-        litellm.utils.Rules(),
-        datetime.now(UTC),
-        **options,
-        litellm_call_id="station",
+def _circuit_open(target: _Target, left: float) -> ModelCircuitOpen:
+    return ModelCircuitOpen(
+        f"{target.provider} failed again and again; it is asked again in {left:.0f} s.",
+        retry_after=left,
     )
-    return litellm.completion(acompletion=True, **options, litellm_logging_obj=log)
 
 
 def _guarded(on_delta: Callable[[str], None] | None) -> Callable[[str], None] | None:

@@ -185,6 +185,31 @@ class Submission(models.Model):
         return self.key
 
 
+class Circuit(models.Model):
+    """A model provider that failed of late; while ``retry_at`` is ahead, nobody asks it.
+
+    Change it through :mod:`runs.circuits` only. The view ``agents_unreachable`` has the agents
+    whose only provider is out of reach.
+    """
+
+    provider = models.CharField(max_length=100, primary_key=True)
+    serves_unnamed = models.BooleanField(help_text="Models without a prefix are this provider's.")
+    serves_default = models.BooleanField(help_text="So is the model of agents that name none.")
+    failures = models.PositiveIntegerField(help_text="In a row.")
+    failed_at = models.DateTimeField()
+    pauses = models.PositiveSmallIntegerField(default=0, help_text="Since it last answered.")
+    retry_at = models.DateTimeField(null=True)
+    probing_until = models.DateTimeField(null=True)
+    problem = models.TextField()
+
+    class Meta:
+        db_table = "model_circuits"
+        ordering = ["provider"]
+
+    def __str__(self) -> str:
+        return self.provider
+
+
 class Worker(models.Model):
     """A live worker process, as it last reported itself."""
 

@@ -23,6 +23,7 @@ _QUIET = "dim"
 _REASONS = {
     "lease_expired": "its worker fell silent",
     "drained": "its worker is shutting down",
+    "model_unavailable": "it waits for the model provider",
     "doubt": "nobody knows whether these calls happened; a person has to decide",
 }
 
@@ -229,7 +230,8 @@ def failed(kind: str, payload: Mapping[str, Any]) -> bool:
 
 def _reason(payload: Mapping[str, Any]) -> str:
     reason = str(payload.get("reason", ""))
-    return _REASONS.get(reason, reason)
+    words = _REASONS.get(reason, reason)
+    return f"{words}: {payload['problem']}" if payload.get("problem") else words
 
 
 def _rest(payload: Mapping[str, Any]) -> str:

@@ -97,6 +97,22 @@ class ToolOutcome:
     truncated: bool
 
 
+class Circuits(Protocol):
+    """Whether model providers answer; :class:`runs.circuits.Circuits` is the shared one."""
+
+    async def admit(self, provider: str, *, patience: float) -> float | None:
+        """``None``: ask it. Else the seconds after which that may be worth a try."""
+        ...
+
+    async def failed(self, provider: str, problem: str) -> float | None:
+        """It could not be reached, or failed. Seconds of pause, if nobody shall ask it now."""
+        ...
+
+    async def succeeded(self, provider: str) -> None:
+        """It answered, whatever it said."""
+        ...
+
+
 class ModelClient(Protocol):
     """Asks models."""
 
@@ -231,6 +247,12 @@ class ModelUnavailable(ModelFailure):
     """The model provider cannot be reached, or failed."""
 
     code = "model_unavailable"
+
+
+class ModelCircuitOpen(ModelUnavailable):
+    """The model provider failed again and again; nobody asks it for a while."""
+
+    code = "model_circuit_open"
 
 
 class ModelMalformed(ModelFailure):

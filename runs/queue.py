@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from runs import transitions
 from runs.errors import QueueFull
-from runs.models import Run, Worker
+from runs.models import Circuit, Run, Worker
 from runs.states import Status
 from station.config import current
 
@@ -21,6 +21,7 @@ _ELIGIBLE = """
   q.status = 'queued' AND q.available_at <= clock_timestamp()
   AND NOT EXISTS (SELECT FROM agents a WHERE a.id = q.agent_id AND a.paused)
   AND NOT EXISTS (SELECT FROM environments e WHERE e.id = q.environment_id AND e.paused)
+  AND NOT EXISTS (SELECT FROM agents_unreachable u WHERE u.id = q.agent_id)
 """
 _UNHEARD = f"""
   SELECT count(*) FROM (SELECT FROM agent_runs q WHERE {_ELIGIBLE}
@@ -163,6 +164,15 @@ def states(environments: models.QuerySet[Any]) -> list[QueueState]:
     ]
 
 
+def unreachable(agent_id: int) -> Iterable[Circuit]:
+    """The open circuit, if there is one, that keeps the runs of an agent from starting."""
+    return Circuit.objects.raw(
+        "SELECT c.* FROM model_circuits c JOIN agents_unreachable u USING (provider) "
+        "WHERE u.id = %s",
+        [agent_id],
+    )
+
+
 def why_queued(run: Run) -> str:
     """One sentence for a person: why this queued run has not started."""
     return next(_reasons(run))
@@ -174,6 +184,11 @@ def _reasons(run: Run) -> Iterator[str]:
         yield f"Environment {environment.name} is paused."
     if agent.paused:
         yield f"Agent {agent.name} is paused."
+    for circuit in unreachable(agent.pk):
+        yield (
+            f"The model provider {circuit.provider} failed {circuit.failures} times in a row "
+            f"({circuit.problem}); it is tried again at {circuit.retry_at:%H:%M:%S} UTC."
+        )
     if run.available_at > timezone.now():
         yield f"It is held back until {run.available_at:%Y-%m-%d %H:%M:%S} UTC."
     running = Run.objects.filter(status="running")

@@ -136,12 +136,19 @@ def wait(
     return moved[0] if moved else None
 
 
-def hand_back(run_id: int, fence: int, *, reason: str, delay: float = 0.0) -> Moved | None:
+def hand_back(
+    run_id: int,
+    fence: int,
+    *,
+    reason: str,
+    delay: float = 0.0,
+    details: Mapping[str, Any] | None = None,
+) -> Moved | None:
     """running -> queued, by the owner that cannot go on; the run keeps its place by age."""
     moved = _move(
         Status.RUNNING,
         Status.QUEUED,
-        [Entry(kind=Kind.RELEASED, payload={"reason": reason})],
+        [Entry(kind=Kind.RELEASED, payload={"reason": reason, **(details or {})})],
         where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL",
         sets=(
             f"{_IDLE}, {_RAN}, available_at = clock_timestamp() + make_interval(secs => %(delay)s)"

@@ -259,6 +259,8 @@ class Ai(Section):
     """Longest wait for one reply of a model."""
     max_retries: Annotated[Whole, Field(ge=0, le=20)] = 4
     """Retries of a request that was refused for now or failed at the provider."""
+    circuit_failures: Annotated[Whole, Field(ge=0, le=1000)] = 5
+    """Failures in a row, of all workers, after which runs wait for a provider (0: never)."""
 
 
 class ExecutionQueue(Section):

@@ -22,6 +22,7 @@ LABELS: Mapping[str, str] = {
     "kind": "`input` or `output`",
     "method": "the HTTP method, `OTHER` for unusual ones",
     "model": "the model that answered, with its provider: `openai/gpt-4`",
+    "provider": "the model provider's name",
     "route": "the template of the path (`unmatched` where there is none), never the path itself",
     "server": "the tool server's name",
     "state": "`in_use`, `idle` or `max`",

@@ -54,7 +54,8 @@ def config(model: ScriptedModel) -> Mapping[str, Any]:
             "keeper_tick": "500ms",
             "shutdown_grace": "4s",
         },
-        "ai": {"base_url": model.base_url, "api_key": "none"},
+        # The tests share one provider: what some of them do to it is not the others' business.
+        "ai": {"base_url": model.base_url, "api_key": "none", "circuit_failures": 0},
         "mcp": {"stdio_commands": [sys.executable], "request_timeout": "20s"},
         "database": {"max_connections": 8, "max_idle_connections": 1},
         "api": {"drain_delay": "0s"},

@@ -86,6 +86,7 @@ def impatient_worker(folder: Path, model: ScriptedModel) -> Iterator[Process]:
             "api_key": "none",
             "request_timeout": f"{MODEL_PATIENCE:g}s",
             "max_retries": 1,
+            "circuit_failures": 0,  # the runs are to end, not to wait
         },
         "mcp": {
             "stdio_commands": [sys.executable],

@@ -43,6 +43,10 @@ SCRIPTS: list[dict[str, Any]] = [
         "name": "refused-once",
         "turns": [{**_DONE, "error": {"status": 429, "retry_after": 5, "times": 1}}],
     },
+    {
+        "name": "down-twice",
+        "turns": [{**_DONE, "error": {"status": 503, "times": 2}}],
+    },
     {"name": "note-8-times", "turns": [*[_NOTE_AND_LOOK] * 8, _DONE]},
     {"name": "note-16-times", "turns": [*[_NOTE_AND_LOOK] * 16, _DONE]},
     {"name": "gated-look", "turns": [call("sleep", server="gated", seconds=60), _DONE]},
