@@ -25,7 +25,7 @@ from station.config.quantities import format_duration, parse_duration
 from station.core.principal import Principal, Role
 
 _DEFINED = ["prompt", "model", "fallback_models", "tools", "max_steps", "timeout",
-            "parameters", "output_schema"]  # fmt: skip
+            "parameters", "output_schema", "retry"]  # fmt: skip
 
 _CAPS = ("max_running", "concurrency_key", "max_running_per_key")
 
@@ -92,6 +92,12 @@ class AgentForm(ServiceForm):
     )
     output_schema = JsonObject(
         help_text="A JSON Schema that the answer must match. Empty: any text will do."
+    )
+    retry = JsonObject(
+        label="Retry policy",
+        help_text="When a failed run goes on, like "
+        '{"on": ["model_unavailable"], "at_most": 3, "backoff": "10s", "longest": "5m"}. '
+        "Empty: a failure is final.",
     )
     blamed = {NameTaken: "name"}
 
@@ -257,8 +263,8 @@ class AgentVersionAdmin(StationAdmin[AgentVersion]):
     search_fields = ["agent__name", "created_by"]
     ordering = ["-pk"]
     facts = ("agent", "environment", "number", "prompt_text", "model_name", "fallback_models",
-              "tools", "max_steps", "timeout", "parameters", "output_schema", "created_by",
-              "created")  # fmt: skip
+              "tools", "max_steps", "timeout", "parameters", "output_schema", "retry",
+              "created_by", "created")  # fmt: skip
 
     def rows(self, principal: Principal) -> models.QuerySet[AgentVersion]:
         rows = AgentVersion.objects.select_related("agent__environment")

@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from agents import changes, services
+from agents import changes, retrying, services
 from agents.documents import parse_documents, to_document
-from agents.models import Agent
+from agents.models import Agent, AgentVersion
 from agents.services import Definition
 from station.accounts.commands.environments import environment_id
 from station.commands import (
@@ -42,6 +42,14 @@ def _resource(row: Agent) -> dict[str, Any]:
 
 def _per_key(row: Agent) -> str:
     return f"{row.max_running_per_key} of one {row.concurrency_key}" if row.concurrency_key else ""
+
+
+def _retries(version: AgentVersion) -> str:
+    policy = retrying.stored(version.retry)
+    if policy is None:
+        return ""
+    times = f"after {duration(policy.backoff)}, doubling up to {duration(policy.longest)}"
+    return f"at most {policy.at_most}, on {', '.join(policy.on)}; {times}"
 
 
 def _state(row: Agent) -> Painted:
@@ -112,6 +120,7 @@ def show_agent(session: Session, *, name: str, env: str | None, as_json: bool) -
             ("most steps", version.max_steps),
             ("timeout", duration(version.timeout) if version.timeout else "(the configured one)"),
             ("output", "as its JSON Schema says" if version.output_schema else ""),
+            ("retries", _retries(version)),
         ],
     )
     session.print("\nprompt")
@@ -131,6 +140,10 @@ def show_agent(session: Session, *, name: str, env: str | None, as_json: bool) -
 @click.option("--max-steps", type=int, default=25, show_default=True)
 @click.option("--timeout", type=Duration(), help="Running time of one run, like 300s.")
 @click.option("--output-schema", metavar="JSON", help="JSON Schema of the answer; @FILE reads it.")
+@click.option(
+    "--retry", metavar="JSON",
+    help='Failures after which a run goes on, like {"on": ["model_unavailable"]}; @FILE reads it.',
+)  # fmt: skip
 @json_option
 def create_agent(
     session: Session,
@@ -146,6 +159,7 @@ def create_agent(
     max_steps: int,
     timeout: float | None,
     output_schema: str | None,
+    retry: str | None,
     as_json: bool,
 ) -> None:
     """Make an agent. `station agent apply` makes and changes agents from a file."""
@@ -160,6 +174,7 @@ def create_agent(
         output_schema=(
             json_object(session, "output_schema", output_schema) if output_schema else None
         ),
+        retry=json_object(session, "retry", retry) if retry else None,
     )
     row = services.create(
         session.principal,

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from django.db import transaction
 
-from agents import changes, services
+from agents import changes, retrying, services
 from agents.models import Agent
 from agents.services import Definition
 from station.config.quantities import format_duration, parse_duration
@@ -20,7 +20,7 @@ from station.core.unchanged import UNCHANGED, Unchanged
 _MOST_DOCUMENTS = 1000
 _DEFAULT = Definition(prompt="")
 _DEFINED = ("model", "fallback_models", "parameters", "tools", "max_steps", "timeout",
-            "output_schema")  # fmt: skip
+            "output_schema", "retry")  # fmt: skip
 _SWITCHED = ("enabled", "paused", "description", "max_running", "concurrency_key",
              "max_running_per_key")  # fmt: skip
 _KEYS = ("name", "environment", *_SWITCHED, "prompt", *_DEFINED)
@@ -41,6 +41,7 @@ _KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "max_steps": (int, "a whole number"),
     "timeout": ((str, int, float), "a duration like 300s"),
     "output_schema": (dict, "a mapping"),
+    "retry": (dict, "a mapping"),
 }
 
 
@@ -126,6 +127,8 @@ class Document:
                 own[name] = value
         if self.definition.timeout is not None:
             own["timeout"] = format_duration(self.definition.timeout)
+        if (policy := retrying.stored(self.definition.retry)) is not None:
+            own["retry"] = policy.document()
         return {name: value for name, value in own.items() if value is not None}
 
     def to_yaml(self) -> str:
@@ -191,6 +194,8 @@ def _document(value: object, where: str) -> Document:
         _check_json(f"{where}.{key}", given.get(key))
     if "timeout" in given:
         given["timeout"] = _seconds(f"{where}.timeout", given["timeout"])
+    if "retry" in given:
+        given["retry"] = _policy(f"{where}.retry", given["retry"])
     return Document(
         name=given["name"],
         environment=given.get("environment"),
@@ -221,6 +226,12 @@ def _seconds(where: str, value: str | float) -> float:
         return parse_duration(value)
     except ValueError:
         raise InvalidInput(where, f"{value!r} is no duration", fix="Write it like 300s.") from None
+
+
+def _policy(where: str, value: Mapping[Any, Any]) -> dict[str, Any] | None:
+    # To YAML 1.1 a bare `on` is the truth value.
+    policy = retrying.parse(where, {"on" if k is True else k: v for k, v in value.items()})
+    return None if policy is None else policy.values()
 
 
 class _Dumper(yaml.SafeDumper):

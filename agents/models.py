@@ -59,6 +59,7 @@ class AgentVersion(models.Model):
 
     ``tools`` grants tools by name: ``server/tool`` or ``server/*``, of the same environment.
     ``timeout`` is seconds of running time, and ``None`` means the configured default.
+    ``retry`` is a :class:`agents.retrying.RetryPolicy`, and ``None`` means a failure is final.
     """
 
     agent = models.ForeignKey(Agent, models.CASCADE, related_name="versions")
@@ -71,6 +72,7 @@ class AgentVersion(models.Model):
     max_steps = models.PositiveSmallIntegerField(default=25)
     timeout = models.FloatField(null=True, blank=True)
     output_schema = models.JSONField(null=True, blank=True)
+    retry = models.JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     created_by = models.CharField(max_length=200, editable=False)
 

@@ -9,6 +9,7 @@ import jsonschema
 from django.db import models, transaction
 from django.db.models import Max
 
+from agents import retrying
 from agents.errors import AgentNotFound
 from agents.models import Agent, AgentVersion
 from station.accounts.services import store
@@ -40,6 +41,7 @@ class Definition:
     max_steps: int = 25
     timeout: float | None = None
     output_schema: Mapping[str, Any] | None = None
+    retry: Mapping[str, Any] | None = None
 
     def check(self) -> None:
         """Raise :class:`InvalidInput` naming the first field that cannot work."""
@@ -69,6 +71,7 @@ class Definition:
             raise InvalidInput("timeout", "must be more than 0 s and at most 7 days")
         if self.output_schema is not None:
             check_schema("output_schema", self.output_schema)
+        retrying.parse("retry", self.retry)
 
 
 def check_schema(where: str, schema: object) -> None:
@@ -159,6 +162,7 @@ def definition_of(version: AgentVersion) -> Definition:
         max_steps=version.max_steps,
         timeout=version.timeout,
         output_schema=version.output_schema,
+        retry=version.retry,
     )
 
 
@@ -191,7 +195,9 @@ def _add_version(principal: Principal, agent: Agent, definition: Definition) -> 
 
 def _values(definition: Definition) -> dict[str, Any]:
     """The definition as the columns hold it."""
+    policy = retrying.parse("retry", definition.retry)
     return asdict(definition) | {
         "fallback_models": list(definition.fallback_models),
         "tools": list(definition.tools),
+        "retry": None if policy is None else policy.values(),
     }

@@ -1,11 +1,15 @@
 """The shapes of agents and their versions over REST."""
 
+from typing import Any
+
 from rest_framework import serializers
 
 from agents.models import Agent, AgentVersion
+from agents.retrying import RETRYABLE
 from station.accounts.api.fields import (
     AnyObject,
     Flag,
+    OneOf,
     Reference,
     Seconds,
     Switch,
@@ -16,6 +20,17 @@ from station.accounts.api.fields import (
 from station.accounts.api.shapes import InEnvironment, ListQuery, Shape
 
 _ENVIRONMENT = "Name or id of the environment."
+
+
+class RetrySerializer(serializers.Serializer[Any]):
+    """Which failures put a run back into the queue, and for how long."""
+
+    on = serializers.ListField(child=serializers.ChoiceField(choices=RETRYABLE))
+    at_most = serializers.IntegerField(help_text="Retries of one run.")
+    backoff = serializers.FloatField(
+        help_text="Seconds before the first retry; twice as many before each one after it."
+    )
+    longest = serializers.FloatField(help_text="Most seconds before a retry.")
 
 
 class DefinitionSerializer(serializers.Serializer[AgentVersion]):
@@ -34,6 +49,9 @@ class DefinitionSerializer(serializers.Serializer[AgentVersion]):
     )
     output_schema = serializers.DictField(
         allow_null=True, help_text="JSON Schema of the answer; null: free text."
+    )
+    retry = RetrySerializer(
+        allow_null=True, help_text="When a failed run goes on; null: a failure is final."
     )
 
 
@@ -92,6 +110,27 @@ class VersionQuery(ListQuery, InEnvironment):
     """Which page of versions."""
 
 
+class RetryShape(Shape):
+    """Which failures put a run back into the queue, and for how long."""
+
+    on = serializers.ListField(
+        required=False,
+        child=OneOf(RETRYABLE),
+        help_text="Error codes; required unless the object is empty, which is no policy.",
+        error_messages={"not_a_list": "must be a list of error codes", "null": "must not be null"},
+    )
+    at_most = Whole(required=False, help_text="1 to 20 retries of one run; 3 if omitted.")
+    backoff = Seconds(
+        required=False,
+        help_text="Before the first retry; twice as long before each one after it. At most 1 h; "
+        "10 s if omitted.",
+    )
+    longest = Seconds(
+        required=False,
+        help_text="The most before a retry. At least `backoff`, at most 24 h; 5 m if omitted.",
+    )
+
+
 class DefinitionShape(Shape):
     """What a version of an agent says."""
 
@@ -106,6 +145,9 @@ class DefinitionShape(Shape):
     )
     output_schema = AnyObject(
         required=False, allow_null=True, help_text="JSON Schema of the answer."
+    )
+    retry = RetryShape(
+        required=False, allow_null=True, help_text="When a failed run goes on; never if omitted."
     )
 
 

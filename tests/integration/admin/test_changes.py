@@ -316,6 +316,13 @@ def test_saving_a_changed_agent_makes_a_version_and_an_unchanged_one_none(
     page = page_of(client, agent)
     assert ">v2<" in page
     assert ">v1<" in page
+    retry = {"retry": '{"on": ["model_unavailable"], "backoff": "2m"}'}
+    assert post(client, row_url(agent), **DEFINITION | retry)[0] == 302
+    third = agent.versions.get(number=3)
+    policy = {"on": ["model_unavailable"], "at_most": 3, "backoff": 120, "longest": 300}
+    assert third.retry == policy
+    assert "model_unavailable" in page_of(client, agent)
+    assert "model_unavailable" in page_of(client, third)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +335,7 @@ def test_saving_a_changed_agent_makes_a_version_and_an_unchanged_one_none(
         ("parameters", '{"api_key": "x"}', "may set"),
         ("parameters", "[1]", "JSON object"),
         ("output_schema", '{"type": 7}', "is not valid"),
+        ("retry", '{"on": ["timeout"]}', "may pass"),
     ],
 )
 def test_a_definition_that_cannot_work_is_refused_at_its_field(

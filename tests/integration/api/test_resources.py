@@ -33,14 +33,17 @@ def test_an_agent_is_made_versioned_and_switched(operator: Caller) -> None:
         "max_steps": 7,
         "timeout": "90s",
         "output_schema": {"type": "object"},
+        "retry": {"on": ["model_unavailable"], "at_most": 2, "backoff": "90s", "longest": 3600},
     }
     body = {"environment": "own", "name": "new", "description": "d", "definition": definition}
     made = sent(operator, "POST", "agents", body, 201)
-    assert made["definition"] == definition | {"timeout": 90}
+    policy = {"on": ["model_unavailable"], "at_most": 2, "backoff": 90, "longest": 3600}
+    assert made["definition"] == definition | {"timeout": 90, "retry": policy}
     assert (made["version"], made["enabled"], made["paused"]) == (1, True, False)
     assert sent(operator, "POST", "agents/new/versions", definition, 201)["number"] == 1
     second = sent(operator, "POST", "agents/new/versions", {"prompt": "Rest."}, 201)
     assert (second["number"], second["definition"]["tools"]) == (2, [])
+    assert second["definition"]["retry"] is None
     assert sent(operator, "GET", "agents/new/versions/1")["definition"]["max_steps"] == 7
     assert [v["number"] for v in sent(operator, "GET", "agents/new/versions")["items"]] == [2, 1]
     change = {"enabled": False, "paused": True, "description": ""}
@@ -50,8 +53,18 @@ def test_an_agent_is_made_versioned_and_switched(operator: Caller) -> None:
 
 
 def test_a_definition_that_was_read_can_be_sent_back(operator: Caller) -> None:
+    path = "agents/own-agent/versions"
     definition = sent(operator, "GET", "agents/own-agent")["definition"]
-    assert sent(operator, "POST", "agents/own-agent/versions", definition, 201)["number"] == 1
+    assert sent(operator, "POST", path, definition, 201)["number"] == 1
+    definition = definition | {"retry": {"on": ["tools_unavailable"]}}
+    second = sent(operator, "POST", path, definition, 201)
+    assert second["definition"]["retry"] == {
+        "on": ["tools_unavailable"], "at_most": 3, "backoff": 10, "longest": 300,
+    }  # fmt: skip
+    assert sent(operator, "POST", path, second["definition"], 201)["number"] == 2
+    assert sent(operator, "POST", path, definition, 201)["number"] == 2
+    third = sent(operator, "POST", path, definition | {"retry": {}}, 201)
+    assert (third["number"], third["definition"]["retry"]) == (3, None)
 
 
 def test_an_environment_is_paused_and_described(admin: Caller) -> None:

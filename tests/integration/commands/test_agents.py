@@ -32,7 +32,8 @@ def test_an_agent_is_created_from_options(station: Station, parsed: Parsed) -> N
     done = station(
         "agent", "create", "helper", "--env", "prod", "--prompt", "@-", "--tool", "machine/*",
         "--tool", "mail/send", "--parameters", '{"temperature": 0.5}', "--timeout", "5m",
-        "--max-steps", "3", "--output-schema", '{"type": "object"}', stdin="You help.",
+        "--max-steps", "3", "--output-schema", '{"type": "object"}',
+        "--retry", '{"on": ["model_unavailable"], "backoff": "1m"}', stdin="You help.",
     )  # fmt: skip
     assert done.code == 0
     definition = parsed("agent", "show", "helper")["definition"]
@@ -40,15 +41,23 @@ def test_an_agent_is_created_from_options(station: Station, parsed: Parsed) -> N
         "prompt": "You help.", "model": "", "fallback_models": [],
         "parameters": {"temperature": 0.5}, "tools": ["machine/*", "mail/send"], "max_steps": 3,
         "timeout": 300.0, "output_schema": {"type": "object"},
+        "retry": {"on": ["model_unavailable"], "at_most": 3, "backoff": 60.0, "longest": 300.0},
     }  # fmt: skip
     assert [each["name"] for each in parsed("agent", "list", "--env", "prod")] == ["helper"]
 
 
 def test_an_agent_is_shown_to_a_person(station: Station) -> None:
-    agent = factories.agent(name="helper", prompt="You help.\nBe \x1b[2Jbrief.", timeout=90)
+    retry = {"on": ["model_unavailable", "tools_unavailable"], "longest": 120}
+    agent = factories.agent(
+        name="helper", prompt="You help.\nBe \x1b[2Jbrief.", timeout=90, retry=retry
+    )
     out = station("agent", "show", str(agent.pk)).out
     assert "state        enabled" in out
     assert "timeout      1 m 30 s" in out
+    assert (
+        "retries      at most 3, on model_unavailable, tools_unavailable; "
+        "after 10 s, doubling up to 2 m 00 s\n"
+    ) in out
     assert out.endswith("\nprompt\n  You help.\n  Be [2Jbrief.\n")
     assert "helper" in station("agent", "list").out
 
@@ -82,6 +91,22 @@ def test_what_is_exported_applies_unchanged(station: Station) -> None:
     assert station("agent", "apply", "-f", "-", stdin=exported).out.endswith("unchanged.\n")
 
 
+def test_a_retry_policy_travels_in_documents(station: Station) -> None:
+    factories.environment("prod")
+    text = HELPER + "retry: {on: [model_unavailable], at_most: 5, longest: 1h}\n"
+    assert station("agent", "apply", "-f", "-", stdin=text).code == 0
+    version = Agent.objects.get().current_version
+    assert version is not None
+    assert version.retry == {
+        "on": ["model_unavailable"], "at_most": 5, "backoff": 10.0, "longest": 3600.0,
+    }  # fmt: skip
+    exported = station("agent", "export", "helper").out
+    assert yaml.safe_load(exported)["retry"] == {
+        "on": ["model_unavailable"], "at_most": 5, "backoff": "10s", "longest": "1h",
+    }  # fmt: skip
+    assert station("agent", "apply", "-f", "-", stdin=exported).out.endswith("unchanged.\n")
+
+
 def test_several_agents_travel_in_one_file_to_another_environment(station: Station) -> None:
     one = factories.environment("one")
     factories.environment("two")
@@ -106,6 +131,8 @@ def test_several_agents_travel_in_one_file_to_another_environment(station: Stati
         (HELPER + "enabled: 1\n", "document 1.enabled: must be true or false"),
         (HELPER.replace("5m", "5 minutes"), "'5 minutes' is no duration"),
         (HELPER + "output_schema: {default: 2026-01-01}\n", "JSON does not know"),
+        (HELPER + "retry: [model_unavailable]\n", "document 1.retry: must be a mapping"),
+        (HELPER + "retry: {on: [timeout]}\n", "document 1.retry.on[0]: 'timeout' is no failure"),
         (HELPER + "a: &a [1]\nb: *a\n", "aliases"),
         (HELPER.replace("machine/*", "machine"), "is not a grant"),
         (HELPER.replace("prod", "nowhere"), "nowhere"),
