@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from django.db.models import F
 from django.db.models.functions import Now
 
+from agents import retrying
 from agents.models import AgentVersion
+from agents.retrying import RetryPolicy
 from runs import journal, queue
 from runs.entries import Event
 from runs.errors import ToolsUnavailable
@@ -39,6 +41,8 @@ class Assignment:
     waited: float
     first: bool
     brief: Brief
+    retry: RetryPolicy | None
+    retries: int
     grants: Sequence[str]
     servers: Sequence[ToolServer]
     history: Sequence[Event]
@@ -99,6 +103,8 @@ def _load(run_id: int, fence: int, claimed: Event) -> Assignment:
             output_schema=version.output_schema,
             max_steps=version.max_steps,
         ),
+        retry=retrying.stored(version.retry),
+        retries=run.retries,
         grants=version.tools,
         servers=_servers(run.environment_id, version.tools) if version.tools else (),
         history=() if fresh else journal.read(run_id),

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import structlog
 from django.db import InterfaceError, OperationalError
 
-from runs import journal, metrics, transitions
+from runs import journal, metrics, retrying, transitions
 from runs.assignment import Assignment, definitions, granted_tools
 from runs.bus import Publisher
 from runs.catalog import Catalog
@@ -59,6 +59,7 @@ class Execution:
 
     def __init__(self, assignment: Assignment, services: Services) -> None:
         self._assignment, self._services = assignment, services
+        self._deadline = 0.0
         self._stopped: Stop | None = None
         self._draining = False
         self.handed_back = False
@@ -109,7 +110,7 @@ class Execution:
 
     async def _work(self) -> Finish | Pause:
         work, services = self._assignment, self._services
-        deadline = time.monotonic() + max(work.remaining, 0.0)
+        self._deadline = time.monotonic() + max(work.remaining, 0.0)
         async with asyncio.timeout(max(work.remaining, 0.0)):
             tools = RunToolbox([], services.sessions)
             if work.grants:
@@ -121,7 +122,7 @@ class Execution:
                 work.brief,
                 model=_UntilDrained(services.model, self._check_drain),
                 tools=tools,
-                journal=_Journal(work, services, deadline),
+                journal=_Journal(work, services, self._deadline),
             )
 
     def _check_drain(self) -> None:
@@ -151,7 +152,7 @@ class Execution:
             case ModelCircuitOpen() as error:
                 await self._wait_for_provider(error)
             case StationError() as error:
-                await self._finish(Status.FAILED, error=(error.code, str(error), ""))
+                await self._conclude_failed(error)
             case bug:
                 reference = secrets.token_hex(6)
                 self._log.error("run_errored", reference=reference, exc_info=bug)
@@ -174,6 +175,27 @@ class Execution:
             )
         )
         await self._announce(moved, Status.WAITING)
+
+    async def _conclude_failed(self, error: StationError) -> None:
+        """Put the run off where its agent's retry policy says so; else it has failed."""
+        work, message = self._assignment, str(error)
+        retry = retrying.next_retry(work.retry, work.retries, error)
+        if retry is not None and time.monotonic() < self._deadline:
+            moved = await self._unit(
+                lambda: transitions.retry_later(
+                    work.run_id,
+                    work.fence,
+                    error=(error.code, journal.storable(message)),
+                    retry=retry.number,
+                    at_most=retry.at_most,
+                    delay=retry.delay,
+                )
+            )
+            if moved is not None:
+                await self._announce(moved, Status.QUEUED)
+                return
+            message = f"{message} {retrying.used_up(work.retries)}"
+        await self._finish(Status.FAILED, error=(error.code, message, ""))
 
     async def _conclude_stopped(self) -> None:
         match self._stopped:

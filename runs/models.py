@@ -41,7 +41,7 @@ class Run(models.Model):
         "self",
         models.DO_NOTHING,
         null=True,
-        related_name="retries",
+        related_name="+",
         db_index=False,
         db_constraint=False,  # finished rows never change, not even when their origin is deleted
     )
@@ -64,6 +64,9 @@ class Run(models.Model):
     fence = models.BigIntegerField(default=0)
     lease_expires_at = models.DateTimeField(null=True)
     crashes = models.SmallIntegerField(default=0)
+    retries = models.SmallIntegerField(
+        default=0, db_default=0, help_text="How often its agent's retry policy put it off."
+    )
     running_ms = models.BigIntegerField(
         default=0, help_text="Running time of earlier claims, in milliseconds."
     )

@@ -44,7 +44,7 @@ class Narrator:
         self._tell: Mapping[str, Callable[[Mapping[str, Any]], None]] = {
             Kind.SUBMITTED: lambda p: self._line("queued", f"submitted by {p.get('by', '?')}"),
             Kind.CLAIMED: lambda p: self._line("started", f"by worker {p.get('worker', '?')}"),
-            Kind.RELEASED: lambda p: self._line("requeued", _reason(p)),
+            Kind.RELEASED: self._released,
             Kind.WAITING: self._waiting,
             Kind.DECIDED: lambda p: self._line("decided", _rest(p)),
             Kind.CANCEL_REQUESTED: lambda p: self._line("stopping", f"asked by {p.get('by', '?')}"),
@@ -149,6 +149,11 @@ class Narrator:
 
     # The run
 
+    def _released(self, payload: Mapping[str, Any]) -> None:
+        self._line("requeued", _reason(payload))
+        if message := (payload.get("error") or {}).get("message"):
+            self._line("", message, "yellow")
+
     def _waiting(self, payload: Mapping[str, Any]) -> None:
         self._line("waiting", _reason(payload), "yellow")
         for call in payload.get("calls", ()):
@@ -216,6 +221,8 @@ def summary(event: Mapping[str, Any], most: int) -> str:
             text = ": ".join(filter(None, [payload["status"], error.get("message")]))
         case Kind.SUBMITTED:
             text = f"by {payload.get('by', '?')}"
+        case Kind.RELEASED:
+            text = _reason(payload)
         case _:
             text = _rest(payload)
     return one_line(text, most)
@@ -225,11 +232,20 @@ def failed(kind: str, payload: Mapping[str, Any]) -> bool:
     """Whether an event tells of something going wrong."""
     if kind == Kind.FINISHED:
         return bool(payload["status"] != Status.SUCCEEDED)
-    return kind == Kind.MODEL_RETRIED or bool(payload.get("is_error"))
+    return kind == Kind.MODEL_RETRIED or bool(payload.get("is_error") or payload.get("error"))
+
+
+def put_off(payload: Mapping[str, Any]) -> str:
+    """Why and for how long a run was put off by its agent's retry policy."""
+    code = (payload.get("error") or {}).get("code", "?")
+    which = f"retry {payload.get('retry', '?')} of {payload.get('at_most', '?')}"
+    return f"after {code}, {which} in {duration(payload.get('delay') or 0)}"
 
 
 def _reason(payload: Mapping[str, Any]) -> str:
     reason = str(payload.get("reason", ""))
+    if reason == "retry":
+        return put_off(payload)
     words = _REASONS.get(reason, reason)
     return f"{words}: {payload['problem']}" if payload.get("problem") else words
 

@@ -158,6 +158,38 @@ def hand_back(
     return moved[0] if moved else None
 
 
+def retry_later(
+    run_id: int, fence: int, *, error: tuple[str, str], retry: int, at_most: int, delay: float
+) -> Moved | None:
+    """running -> queued for ``delay`` seconds, by the owner, after a failure that may pass.
+
+    ``error`` is (code, message), ``retry`` the number of this retry. ``None`` also when the run
+    was retried ``at_most`` times already.
+    """
+    code, message = error
+    payload = {
+        "reason": "retry",
+        "error": {"code": code, "message": message},
+        "retry": retry,
+        "at_most": at_most,
+        "delay": delay,
+    }
+    moved = _move(
+        Status.RUNNING,
+        Status.QUEUED,
+        [Entry(kind=Kind.RELEASED, payload=payload)],
+        where=(
+            f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL AND r.retries < %(most)s"
+        ),
+        sets=(
+            f"{_IDLE}, {_RAN}, retries = r.retries + 1, "
+            "available_at = clock_timestamp() + make_interval(secs => %(delay)s)"
+        ),
+        parameters={"run": run_id, "fence": fence, "most": at_most, "delay": delay},
+    )
+    return moved[0] if moved else None
+
+
 _EXPIRED = (
     "r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE status = 'running' "
     "AND lease_expires_at < clock_timestamp() ORDER BY lease_expires_at LIMIT 100 "

@@ -285,6 +285,8 @@ def _facts(run: Run) -> list[tuple[str, Any]]:
         facts.append(("Worker", one_line(run.worker, 60)))
     if run.crashes:
         facts.append(("Crashed workers", run.crashes))
+    if run.retries:
+        facts.append(("Retries", run.retries))
     if run.queue_deadline is not None and run.state is Status.QUEUED:
         facts.append(("Queue deadline", when(run.queue_deadline)))
     if run.wait_reason:

@@ -8,6 +8,7 @@ from typing import Any
 
 from runs.entries import Kind
 from runs.models import RunEvent
+from runs.narration import put_off
 from runs.states import Status
 from station.commands.text import count, dollars, duration, printable
 
@@ -138,7 +139,10 @@ def _claimed(payload: Mapping[str, Any]) -> _Told:
 
 
 def _released(payload: Mapping[str, Any]) -> _Told:
-    return _Told(icon="replay", title="Back in the queue", tone="warning", facts=_reason(payload))
+    error = payload.get("error")
+    texts = (text(error["code"], error["message"]),) if error else ()
+    return _Told(icon="replay", title="Back in the queue", tone="warning",
+                 facts=_reason(payload), texts=texts)  # fmt: skip
 
 
 def _waiting(payload: Mapping[str, Any]) -> _Told:
@@ -230,6 +234,8 @@ def _rejected(payload: Mapping[str, Any]) -> _Told:
 
 def _reason(payload: Mapping[str, Any]) -> tuple[str, ...]:
     reason = str(payload.get("reason", ""))
+    if reason == "retry":
+        return (put_off(payload),)
     return (_REASONS.get(reason, reason),) if reason else ()
 
 

@@ -103,6 +103,9 @@ class RunDetailSerializer(RunSerializer):
     retry_of = serializers.IntegerField(
         source="retry_of_id", allow_null=True, help_text="The run it repeats."
     )
+    retries = serializers.IntegerField(
+        help_text="How often its agent's retry policy put it back into the queue."
+    )
     queue_deadline = serializers.DateTimeField(allow_null=True)
     wait_expires_at = serializers.DateTimeField(allow_null=True)
     running_seconds = serializers.SerializerMethodField(

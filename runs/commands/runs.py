@@ -155,6 +155,7 @@ def show_run(session: Session, *, run_id: str, as_json: bool) -> None:
             ("started", age(run.started_at) if run.started_at else ""),
             ("worker", run.worker),
             ("took", _took(run)),
+            ("retries", run.retries or ""),
             ("stopping", age(run.cancel_requested_at) if _stopping(run) else ""),
             ("steps", run.steps),
             ("tokens", f"{run.input_tokens:,} in, {run.output_tokens:,} out"),

@@ -1,5 +1,6 @@
 """The page of a run tells its journal: whole, readable, page by page, and nothing in it runs."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_a_finished_run_shows_its_steps_its_error_and_its_reference(
                  "2 attempts", "&quot;folder&quot;: &quot;/srv&quot;", "worker-1"):  # fmt: skip
         assert told in page, told
     assert all(f'id="seq-{seq}"' in page for seq in range(1, 9))
+
+
+def test_a_run_that_was_put_off_says_how_often_and_why(visit: Visitor, running: Run) -> None:
+    error = ("model_unavailable", f"Nobody answers. {XSS}")
+    assert transitions.retry_later(
+        running.pk, running.fence, error=error, retry=1, at_most=3, delay=3600
+    )
+    page = page_of(visit("viewer"), running)
+    assert "after model_unavailable, retry 1 of 3 in 1 h 00 m" in page
+    assert "Nobody answers. &lt;script&gt;" in page
+    assert "It is held back until" in page
+    assert re.search(r"Retries\s*<[^1]*>\s*1\s*<", page)
 
 
 def test_nothing_in_a_run_becomes_markup(visit: Visitor, running: Run) -> None:

@@ -1,13 +1,14 @@
 """run decide, run retry, run cancel by filter, caps, and pausing queues."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from agents.models import Agent
-from runs import journal
+from runs import journal, queue, transitions
 from runs.entries import Kind
 from runs.models import Run
 from station.accounts import principals, services
@@ -50,6 +51,21 @@ def test_a_run_in_doubt_is_shown_with_its_calls_and_how_to_decide(
     assert f"`station run decide {waiting.pk} c1 happened|repeat|stop`" in out
     shown = parsed("run", "show", str(waiting.pk))
     assert [call["call_id"] for call in shown["open_calls"]] == ["c1", "c2"]
+
+
+def test_a_run_shows_how_often_it_was_put_off(station: Station, parsed: Parsed) -> None:
+    run = factories.run(factories.agent(name="helper"))
+    assert "retries" not in station("run", "show", str(run.pk)).out
+    moved = queue.claim("worker", 60.0)
+    assert moved is not None
+    error = ("model_unavailable", "Nobody answers.")
+    transitions.retry_later(run.pk, moved.fence, error=error, retry=1, at_most=3, delay=600)
+    out = station("run", "show", str(run.pk)).out
+    assert re.search(r"^retries +1$", out, re.MULTILINE)
+    assert "It is held back until" in out
+    assert parsed("run", "show", str(run.pk))["retries"] == 1
+    logs = station("agent", "logs", "helper").out
+    assert "after model_unavailable, retry 1 of 3 in 10 m 00 s" in logs
 
 
 def test_each_call_is_decided_with_its_own_result(

@@ -29,8 +29,8 @@ KEYED = 3
 CLOCK_ERROR_MS = 60_000
 """How long an example may really take: its running times are wrong by so much at most."""
 _ROWS = """
-SELECT r.id, r.status, r.fence, r.crashes, r.last_seq, r.steps, r.output_tokens, r.worker,
-       r.error_code, r.cancel_requested_at IS NOT NULL, r.running_ms, r::text,
+SELECT r.id, r.status, r.fence, r.crashes, r.retries, r.last_seq, r.steps, r.output_tokens,
+       r.worker, r.error_code, r.cancel_requested_at IS NOT NULL, r.running_ms, r::text,
        ARRAY(SELECT e.kind FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq),
        ARRAY(SELECT e.seq FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq)
   FROM agent_runs r
@@ -192,8 +192,8 @@ class House(RuleBasedStateMachine):
         for row in self._rows():
             run = self.model.runs[row["id"]]
             assert row["row"] == (
-                run.status, run.fence, run.crashes, run.seq, run.steps, run.tokens, run.worker,
-                run.error, run.cancelling,
+                run.status, run.fence, run.crashes, run.retries, run.seq, run.steps, run.tokens,
+                run.worker, run.error, run.cancelling,
             )  # fmt: skip
             assert row["kinds"] == run.journal
             assert abs(row["running_ms"] - run.ran * 1000) < CLOCK_ERROR_MS
@@ -228,6 +228,6 @@ class House(RuleBasedStateMachine):
             cursor.execute(_ROWS)
             for row in cursor.fetchall():
                 yield {
-                    "id": row[0], "row": row[1:10], "running_ms": row[10], "text": row[11],
-                    "kinds": row[12], "seqs": row[13],
+                    "id": row[0], "row": row[1:11], "running_ms": row[11], "text": row[12],
+                    "kinds": row[13], "seqs": row[14],
                 }  # fmt: skip

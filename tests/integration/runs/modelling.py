@@ -51,6 +51,7 @@ class Run:
     status: Status = Status.QUEUED
     fence: int = 0
     crashes: int = 0
+    retries: int = 0
     steps: int = 0
     tokens: int = 0
     worker: str = ""

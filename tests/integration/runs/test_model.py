@@ -224,6 +224,24 @@ class Queue(House):
             run.available_at = self.model.now + delay
             run.leave(Status.QUEUED, self.model.now, Kind.RELEASED)
 
+    @precondition(lambda self: self.taken)
+    @rule(at=CLAIMS, delay=st.sampled_from([0.0, modelling.BACKOFF]), most=st.integers(0, 2))
+    def retry_later(self, at: int, delay: float, most: int) -> None:
+        claim = self._claim(at)
+        run = self.model.runs[claim.run_id]
+        moved = transitions.retry_later(
+            claim.run_id,
+            claim.fence,
+            error=("model_unavailable", "no"),
+            retry=run.retries + 1,
+            at_most=most,
+            delay=delay,
+        )
+        if self._left(claim, moved, not run.cancelling and run.retries < most):
+            run.retries += 1
+            run.available_at = self.model.now + delay
+            run.leave(Status.QUEUED, self.model.now, Kind.RELEASED)
+
     def _left(self, claim: Claim, moved: transitions.Moved | None, allowed: bool) -> bool:
         """Whether the move was made, which must be exactly when it is the owner's to make."""
         owned = self.model.runs[claim.run_id].owned(claim.fence, self.model.now)

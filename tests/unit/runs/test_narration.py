@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from runs.narration import JsonNarrator, Narrator, summary
+from runs.narration import JsonNarrator, Narrator, failed, summary
 from tests.unit.commands.seats import seat, written
 
 
@@ -89,6 +89,24 @@ def test_a_failure_says_why() -> None:
     error = {"code": "max_steps_reached", "message": "The agent used its 3 steps."}
     text = told(event(1, "run.finished", status="failed", error=error))
     assert "  error     The agent used its 3 steps. (max_steps_reached)\nfailed in" in text
+
+
+PUT_OFF = event(
+    3, "run.released", reason="retry", retry=1, at_most=3, delay=10.4,
+    error={"code": "model_unavailable", "message": "m: nobody answers"},
+)  # fmt: skip
+
+
+def test_a_run_that_is_put_off_says_why_and_for_how_long() -> None:
+    assert told(PUT_OFF).splitlines() == [
+        "  requeued  after model_unavailable, retry 1 of 3 in 10 s",
+        "            m: nobody answers",
+    ]
+    assert summary(PUT_OFF, 80) == "after model_unavailable, retry 1 of 3 in 10 s"
+    assert failed(PUT_OFF["kind"], PUT_OFF["payload"])
+    handed_back = event(3, "run.released", reason="drained")
+    assert told(handed_back) == "  requeued  its worker is shutting down\n"
+    assert not failed(handed_back["kind"], handed_back["payload"])
 
 
 def test_a_wait_names_the_calls_in_doubt() -> None:
