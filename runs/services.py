@@ -62,11 +62,13 @@ class Request:
             if seconds is not None and not 0 < seconds <= _LONGEST_TIMEOUT:
                 raise InvalidInput(field, "must be more than 0 s and at most 7 days")
 
-    def digest(self, agent_id: int) -> str:
+    def digest(self, agent_id: int, retry_of: int | None) -> str:
         """The request's fingerprint, for telling a repetition from a different request."""
         parts = [
             agent_id, self.input, self.data, self.priority, self.timeout, self.queue_timeout
         ]  # fmt: skip
+        if retry_of is not None:
+            parts.append(retry_of)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -112,13 +114,15 @@ def submit(
             return new()
     if len(idempotency_key) not in _KEY_LENGTH or "\0" in idempotency_key:
         raise InvalidInput("Idempotency-Key", "must have 1 to 255 characters")
-    return _once(principal, agent, request.digest(agent.pk), idempotency_key, new)
+    return _once(principal, agent, request.digest(agent.pk, retry_of), idempotency_key, new)
 
 
-def retry(principal: Principal, run: Run, *, request_id: str = "") -> Run:
+def retry(
+    principal: Principal, run: Run, *, idempotency_key: str | None = None, request_id: str = ""
+) -> Run:
     """A new run of the same request with the agent's present version, linked to this one.
 
-    For operators of the run's environment.
+    For operators of the run's environment. ``idempotency_key`` as in :func:`submit`.
 
     Raises:
         NotFinished: the run has not ended.
@@ -133,7 +137,14 @@ def retry(principal: Principal, run: Run, *, request_id: str = "") -> Run:
     request = Request(input=run.input, data=run.data, priority=run.priority, timeout=run.timeout)
     agent = agents.get(principal, run.agent_id)
     with transaction.atomic():
-        return submit(principal, agent, request, request_id=request_id, retry_of=run.pk)
+        return submit(
+            principal,
+            agent,
+            request,
+            idempotency_key=idempotency_key,
+            request_id=request_id,
+            retry_of=run.pk,
+        )
 
 
 def visible(principal: Principal) -> models.QuerySet[Run]:

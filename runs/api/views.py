@@ -48,6 +48,15 @@ _LISTED = (
 )
 
 
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    OpenApiTypes.STR,
+    OpenApiParameter.HEADER,
+    description="1 to 255 characters of your choice. Within 24 hours the same request "
+    "with the same key is one run; a different request with it is refused (422).",
+)
+
+
 class Submissions(OfAgent):
     """Asking an agent to do something."""
 
@@ -60,15 +69,7 @@ class Submissions(OfAgent):
         status=202,
         answer=RunDetailSerializer,
         problems=[403, 404, 409, 503],
-        parameters=[
-            OpenApiParameter(
-                "Idempotency-Key",
-                OpenApiTypes.STR,
-                OpenApiParameter.HEADER,
-                description="1 to 255 characters of your choice. Within 24 hours the same request "
-                "with the same key is one run; a different request with it is refused (422).",
-            )
-        ],
+        parameters=[IDEMPOTENCY_KEY],
         examples=[
             OpenApiExample("A task", value={"input": "How full are this machine's disks?"}),
             OpenApiExample(
@@ -215,14 +216,19 @@ class Retry(Door):
         status=202,
         answer=RunDetailSerializer,
         problems=[403, 404, 409, 503],
+        parameters=[IDEMPOTENCY_KEY],
         description="A new run of the same input with the agent's present version, linked by "
         "`retry_of`. The run must have ended. For operators of its environment.",
     )
     def post(self, request: Request, run: str) -> Response:
         ended = services.get(self.principal, run)
-        return _accepted(
-            self.principal, services.retry(self.principal, ended, request_id=request_id())
+        again = services.retry(
+            self.principal,
+            ended,
+            idempotency_key=request.headers.get("Idempotency-Key"),
+            request_id=request_id(),
         )
+        return _accepted(self.principal, again)
 
 
 class Deciding(Door):

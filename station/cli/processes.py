@@ -15,6 +15,8 @@ from setproctitle import setproctitle
 from station.cli.prepare import prepare
 from station.config import current
 
+_LATEST_EXIT = 24.0
+
 
 def run_worker() -> int:
     """Claim and carry runs until SIGTERM; then hand everything back within 25 s."""
@@ -96,8 +98,16 @@ def run_server(roles: Sequence[str]) -> int:
 
 
 def _stop_event() -> threading.Event:
-    """Set by SIGTERM and SIGINT."""
+    """Set by SIGTERM and SIGINT. Whatever then still waits for a database, say, is cut short."""
     stop = threading.Event()
+
+    def end(*_: object) -> None:
+        if not stop.is_set():
+            guard = threading.Timer(_LATEST_EXIT, os._exit, args=[1])
+            guard.daemon = True
+            guard.start()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     return stop

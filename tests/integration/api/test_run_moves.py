@@ -94,6 +94,18 @@ def test_a_retry_is_a_new_run_at_its_location(
     assert (run["retry_of"], run["input"]) == (world.run.pk, world.run.input)
 
 
+def test_a_retry_with_a_key_is_made_once(world: World, operator: Caller) -> None:
+    operator("POST", f"runs/{world.run.pk}/cancel")
+    key = {"Idempotency-Key": "again"}
+    path = f"runs/{world.run.pk}/retry"
+    first, second = (said(operator("POST", path, headers=key)) for _ in range(2))
+    assert first["id"] == second["id"]
+    assert said(operator("POST", path))["id"] != first["id"]
+    operator("POST", f"runs/{first['id']}/cancel")
+    other = operator("POST", f"runs/{first['id']}/retry", headers=key)
+    assert (other.status_code, said(other)["code"]) == (422, "idempotency_key_reused")
+
+
 def test_runs_are_cancelled_by_the_filters_of_the_list(world: World, operator: Caller) -> None:
     elsewhere = Run.objects.exclude(environment=world.own).get()
     another = factories.agent(world.own)
