@@ -13,9 +13,9 @@ from runs import journal, queue
 from runs.entries import Event
 from runs.errors import ToolsUnavailable
 from runs.models import Run
+from runs.moves import Moved
 from runs.replay import Brief
 from runs.toolbox import GrantedTool
-from runs.transitions import Moved
 from station.config import current
 from station.core import faults
 from station.core.errors import StationError

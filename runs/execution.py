@@ -18,6 +18,7 @@ from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import LeaseLost
 from runs.leases import Leases
 from runs.loop import Finish, Pause, run_agent
+from runs.moves import Moved
 from runs.ports import (
     ModelAnswer,
     ModelCircuitOpen,
@@ -29,7 +30,6 @@ from runs.ports import (
 from runs.replay import OpenCall
 from runs.states import Status
 from runs.toolbox import RunToolbox
-from runs.transitions import Moved
 from station.core import faults
 from station.core.errors import StationError
 from station.observe.metrics import ERRORS

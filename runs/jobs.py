@@ -10,7 +10,7 @@ from django.utils import timezone
 from runs import bus, queue, transitions
 from runs.bell import ring
 from runs.models import Submission, Worker
-from runs.transitions import Moved
+from runs.moves import Moved
 from station.config import current
 from station.core import jobs
 

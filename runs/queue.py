@@ -14,6 +14,7 @@ from django.utils import timezone
 from runs import transitions
 from runs.errors import QueueFull
 from runs.models import Circuit, Run, Worker
+from runs.moves import Moved
 from runs.states import Status
 from station.config import current
 
@@ -62,7 +63,7 @@ class Contended(Exception):
     """Nothing was claimed, but trying again at once may well succeed."""
 
 
-def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> transitions.Moved | None:
+def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> Moved | None:
     """Take the best eligible run for ``worker``, or ``None`` when there is none.
 
     The environment with the fewest running runs goes first, then the one least recently claimed

@@ -19,6 +19,7 @@ from runs.bell import ring_after_commit
 from runs.entries import Entry, Kind
 from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFound
 from runs.models import Run, RunEvent, Submission
+from runs.moves import Moved
 from runs.states import TERMINAL
 from station.config import current
 from station.core.errors import InputTooLarge, InvalidInput
@@ -226,7 +227,7 @@ def unfinished(rows: models.QuerySet[Run]) -> models.QuerySet[Run]:
     return rows.exclude(status__in=ended).filter(cancel_requested_at=None)
 
 
-def _end(run_id: int, by: str) -> transitions.Moved | None:
+def _end(run_id: int, by: str) -> Moved | None:
     """End an idle run, or tell a running one to stop; ``None`` when neither could be done."""
     return transitions.cancel_idle(run_id, by) or transitions.request_cancel(run_id, by)
 

@@ -5,14 +5,12 @@ not (or no longer) in the state it needs. The database clock decides about lease
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection
-
-from runs.entries import Entry, Event, Kind, Spent
+from runs.entries import Entry, Kind, Spent
 from runs.journal import dump
-from runs.states import TRANSITIONS, Status
+from runs.moves import Moved, execute, move, movements
+from runs.states import Status
 
 _RAN = (
     "running_ms = r.running_ms + extract(epoch FROM "
@@ -20,15 +18,6 @@ _RAN = (
 )
 _LIVE = "r.fence = %(fence)s AND r.lease_expires_at > clock_timestamp()"
 _IDLE = "worker = '', lease_expires_at = NULL"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moved:
-    """A run that changed its status, and the journal entry that says so."""
-
-    run_id: int
-    fence: int
-    event: Event
 
 
 def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None, Moved | None]:
@@ -39,7 +28,7 @@ def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None,
         unless the pick was too new for this statement to see, the change.
     """
     entry = Entry(kind=Kind.CLAIMED, payload={"worker": worker})
-    rows = _execute(
+    rows = execute(
         Status.QUEUED,
         Status.RUNNING,
         [entry],
@@ -52,7 +41,7 @@ def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None,
         ),
         parameters={"recent": list(recent), "worker": worker, "lease": lease},
     )
-    moved = _moved([row[1:] for row in rows if row[1] is not None], entry)
+    moved = movements([row[1:] for row in rows if row[1] is not None], entry)
     return rows[0][0], moved[0] if moved else None
 
 
@@ -86,7 +75,7 @@ def finish(
         },
     )
     asked_for = "IS NOT NULL" if target is Status.CANCELLED else "IS NULL"
-    moved = _move(
+    moved = move(
         Status.RUNNING,
         target,
         [*before, last],
@@ -122,7 +111,7 @@ def wait(
     run_id: int, fence: int, *, reason: str, details: Mapping[str, Any], expires: float
 ) -> Moved | None:
     """running -> waiting, by the owner, for at most ``expires`` seconds."""
-    moved = _move(
+    moved = move(
         Status.RUNNING,
         Status.WAITING,
         [Entry(kind=Kind.WAITING, payload={"reason": reason, **details})],
@@ -145,7 +134,7 @@ def hand_back(
     details: Mapping[str, Any] | None = None,
 ) -> Moved | None:
     """running -> queued, by the owner that cannot go on; the run keeps its place by age."""
-    moved = _move(
+    moved = move(
         Status.RUNNING,
         Status.QUEUED,
         [Entry(kind=Kind.RELEASED, payload={"reason": reason, **(details or {})})],
@@ -174,7 +163,7 @@ def retry_later(
         "at_most": at_most,
         "delay": delay,
     }
-    moved = _move(
+    moved = move(
         Status.RUNNING,
         Status.QUEUED,
         [Entry(kind=Kind.RELEASED, payload=payload)],
@@ -199,7 +188,7 @@ _EXPIRED = (
 
 def release_expired(max_attempts: int) -> list[Moved]:
     """running -> queued for runs whose owner fell silent; at most 100 a call."""
-    return _move(
+    return move(
         Status.RUNNING,
         Status.QUEUED,
         [Entry(kind=Kind.RELEASED, payload={"reason": "lease_expired"})],
@@ -212,7 +201,7 @@ def release_expired(max_attempts: int) -> list[Moved]:
 def fail_expired(max_attempts: int, message: str) -> list[Moved]:
     """running -> failed for runs whose workers died ``max_attempts`` times without a step."""
     error = {"code": "worker_crashed", "message": message, "reference": ""}
-    return _move(
+    return move(
         Status.RUNNING,
         Status.FAILED,
         [Entry(kind=Kind.FINISHED, payload={"status": "failed", "error": error})],
@@ -227,7 +216,7 @@ def fail_expired(max_attempts: int, message: str) -> list[Moved]:
 
 def cancel_expired() -> list[Moved]:
     """running -> cancelled for runs whose owner fell silent before it saw the cancellation."""
-    return _move(
+    return move(
         Status.RUNNING,
         Status.CANCELLED,
         [Entry(kind=Kind.FINISHED, payload={"status": "cancelled"})],
@@ -240,7 +229,7 @@ def cancel_expired() -> list[Moved]:
 def cancel_idle(run_id: int, by: str) -> Moved | None:
     """queued or waiting -> cancelled, by a person."""
     for source in (Status.QUEUED, Status.WAITING):
-        moved = _move(
+        moved = move(
             source,
             Status.CANCELLED,
             [Entry(kind=Kind.FINISHED, payload={"status": "cancelled", "by": by})],
@@ -255,7 +244,7 @@ def cancel_idle(run_id: int, by: str) -> Moved | None:
 
 def request_cancel(run_id: int, by: str) -> Moved | None:
     """Flag a running run for cancellation; its owner ends it. Not a change of status."""
-    moved = _move(
+    moved = move(
         Status.RUNNING,
         None,
         [Entry(kind=Kind.CANCEL_REQUESTED, payload={"by": by})],
@@ -272,7 +261,7 @@ def resume(run_id: int, seen: int, decisions: Sequence[Mapping[str, Any]]) -> Mo
     ``seen`` is the number of the last event the person knew: whoever decides about an older state
     of affairs gets ``None``.
     """
-    moved = _move(
+    moved = move(
         Status.WAITING,
         Status.QUEUED,
         [Entry(kind=Kind.DECIDED, payload=decision) for decision in decisions],
@@ -289,7 +278,7 @@ def stop_waiting(
     """waiting -> failed because a person decided so; see :func:`resume` for ``seen``."""
     error = {"code": "stopped_in_doubt", "message": message, "reference": ""}
     finished = Entry(kind=Kind.FINISHED, payload={"status": "failed", "error": error})
-    moved = _move(
+    moved = move(
         Status.WAITING,
         Status.FAILED,
         [*(Entry(kind=Kind.DECIDED, payload=decision) for decision in decisions), finished],
@@ -313,7 +302,7 @@ def expire_idle() -> list[Moved]:
         (Status.WAITING, "wait_expires_at", "wait_expired", "Nobody decided in time."),
     ):
         error = {"code": code, "message": message, "reference": ""}
-        moved += _move(
+        moved += move(
             source,
             Status.TIMED_OUT,
             [Entry(kind=Kind.FINISHED, payload={"status": "timed_out", "error": error})],
@@ -328,78 +317,3 @@ def expire_idle() -> list[Moved]:
             parameters={"code": code, "message": message},
         )
     return moved
-
-
-def _move(
-    source: Status,
-    target: Status | None,
-    entries: Sequence[Entry],
-    *,
-    where: str,
-    sets: str,
-    parameters: Mapping[str, Any],
-) -> list[Moved]:
-    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement."""
-    rows = _execute(source, target, entries, where=where, sets=sets, parameters=parameters)
-    return _moved(rows, entries[-1])
-
-
-def _execute(
-    source: Status,
-    target: Status | None,
-    entries: Sequence[Entry],
-    *,
-    where: str,
-    sets: str,
-    parameters: Mapping[str, Any],
-    picking: str = "",
-) -> list[tuple[Any, ...]]:
-    """Rows of run, seq, at, fence: one for each journaled entry.
-
-    Where ``where`` picks several runs, each gets the entries under ids the database makes.
-    ``picking`` is evaluated first; its ``id`` is ``picked`` in ``where`` and the first column of
-    the rows, of which there is then always one.
-    """
-    if target is not None and target not in TRANSITIONS[source]:
-        raise ValueError(f"no run goes from {source} to {target}")
-    many = "ANY (ARRAY" in where
-    status = "" if target is None else f"status = '{target}', "
-    picked = f"picked AS MATERIALIZED ({picking})," if picking else ""
-    result = "picked.id, event.* FROM picked LEFT JOIN event ON true" if picking else "* FROM event"
-    sql = f"""
-        WITH {picked} head AS (
-          UPDATE agent_runs r SET {status}{sets}, last_seq = r.last_seq + {len(entries)}
-           WHERE r.status = '{source}' AND {where}
-          RETURNING r.id, r.fence, r.last_seq, r.crashes
-        ), event AS (
-          INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
-          SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
-                 head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
-            FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
-                 WITH ORDINALITY AS e(id, kind, payload, ord)
-          RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
-        )
-        SELECT {result}
-    """  # noqa: S608 - every part is a constant of this module
-    everything = {
-        **parameters,
-        "ids": [entry.id for entry in entries],
-        "kinds": [entry.kind.value for entry in entries],
-        "payloads": [dump(entry.payload) for entry in entries],
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(sql, everything)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-def _moved(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
-    final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
-    return [
-        Moved(
-            run_id=run_id,
-            fence=fence,
-            event=Event(seq=seq, kind=last.kind, at=at, payload=last.payload),
-        )
-        for run_id, (seq, at, fence) in final.items()
-    ]

@@ -15,6 +15,7 @@ from mcp_types import CallToolResult, TextContent
 
 from runs import bus, journal, queue, transitions
 from runs.entries import Entry
+from runs.moves import Moved
 from runs.states import Status
 
 DEADLINE = 20.0
@@ -55,7 +56,7 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
     return answer
 
 
-def claim() -> transitions.Moved | None:
+def claim() -> Moved | None:
     """Take the next run as a worker does."""
     moved = queue.claim("puppet", LEASE)
     if moved is not None:
@@ -63,13 +64,13 @@ def claim() -> transitions.Moved | None:
     return moved
 
 
-def step(owned: transitions.Moved, entry: Entry) -> None:
+def step(owned: Moved, entry: Entry) -> None:
     for event in journal.append(owned.run_id, owned.fence, [entry]):
         bus.announce({owned.run_id: event})
 
 
 def finish(
-    owned: transitions.Moved,
+    owned: Moved,
     output: str = "",
     *,
     status: Status = Status.SUCCEEDED,

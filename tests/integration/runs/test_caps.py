@@ -12,6 +12,7 @@ from django.db import connection
 from runs import queue, services, transitions
 from runs.errors import NotFinished, QueueFull
 from runs.models import Run
+from runs.moves import Moved
 from runs.states import Status
 from station import config
 from station.accounts.models import Environment
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 LEASE = 60.0
 
 
-def claim(recent: tuple[int, ...] = ()) -> transitions.Moved | None:
+def claim(recent: tuple[int, ...] = ()) -> Moved | None:
     """A claim that tries again while others decide, as a worker does."""
     deadline = time.monotonic() + 10
     while True:
@@ -33,7 +34,7 @@ def claim(recent: tuple[int, ...] = ()) -> transitions.Moved | None:
             threading.Event().wait(random.uniform(0.001, 0.004))  # noqa: S311 - jitter
 
 
-def finish(moved: transitions.Moved) -> None:
+def finish(moved: Moved) -> None:
     assert transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED)
 
 

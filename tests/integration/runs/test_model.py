@@ -16,6 +16,7 @@ from runs import journal, queue, transitions
 from runs.entries import Entry, Kind, Spent
 from runs.errors import LeaseLost
 from runs.leases import Leases, WorkerReport
+from runs.moves import Moved
 from runs.states import TERMINAL, Status
 from tests.integration.runs import modelling
 from tests.integration.runs.modelled_house import Claim, House
@@ -65,7 +66,7 @@ class Queue(House):
         self._claimed(moved, first, "w1")
         self._claimed(beside, second, "w2")
 
-    def _claimed(self, moved: transitions.Moved | None, expected: Search, worker: str) -> None:
+    def _claimed(self, moved: Moved | None, expected: Search, worker: str) -> None:
         if moved is None:
             assert expected.run is None
             return
@@ -242,7 +243,7 @@ class Queue(House):
             run.available_at = self.model.now + delay
             run.leave(Status.QUEUED, self.model.now, Kind.RELEASED)
 
-    def _left(self, claim: Claim, moved: transitions.Moved | None, allowed: bool) -> bool:
+    def _left(self, claim: Claim, moved: Moved | None, allowed: bool) -> bool:
         """Whether the move was made, which must be exactly when it is the owner's to make."""
         owned = self.model.runs[claim.run_id].owned(claim.fence, self.model.now)
         assert (moved is not None) == (owned and allowed)

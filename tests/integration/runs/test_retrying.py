@@ -7,6 +7,7 @@ from runs import journal, queue, services, transitions
 from runs.assignment import Taking
 from runs.entries import Kind
 from runs.models import Run
+from runs.moves import Moved
 from runs.states import Status
 from tests import factories
 from tests.integration.runs.test_transitions import LEASE, claimed, expire, in_parallel
@@ -15,15 +16,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ERROR = ("model_unavailable", "Nobody answers.")
 
 
-def put_off(
-    moved: transitions.Moved, *, retry: int = 1, at_most: int = 2, delay: float = 0.0
-) -> transitions.Moved | None:
+def put_off(moved: Moved, *, retry: int = 1, at_most: int = 2, delay: float = 0.0) -> Moved | None:
     return transitions.retry_later(
         moved.run_id, moved.fence, error=ERROR, retry=retry, at_most=at_most, delay=delay
     )
 
 
-def again() -> transitions.Moved:
+def again() -> Moved:
     moved = queue.claim("other", LEASE)
     assert moved is not None
     return moved

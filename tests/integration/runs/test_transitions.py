@@ -11,6 +11,7 @@ from runs import journal, queue, services, transitions
 from runs.entries import Entry, Kind, Spent
 from runs.errors import LeaseLost, RunFinished
 from runs.models import Run, RunEvent
+from runs.moves import Moved, move
 from runs.states import TERMINAL, TRANSITIONS, Status
 from tests import factories
 
@@ -19,7 +20,7 @@ LEASE = 20.0
 STEP = Entry(kind=Kind.MODEL_ANSWERED, payload={"step": 1})
 
 
-def claimed(lease: float = LEASE) -> transitions.Moved:
+def claimed(lease: float = LEASE) -> Moved:
     factories.run()
     moved = queue.claim("worker", lease)
     assert moved is not None
@@ -308,7 +309,7 @@ def test_only_listed_transitions_can_be_written(source: Status, target: Status) 
     legal = target in TRANSITIONS[source]
     assert not (legal and source in TERMINAL)
     try:
-        transitions._move(source, target, [STEP], where="false", sets="worker = ''", parameters={})
+        move(source, target, [STEP], where="false", sets="worker = ''", parameters={})
     except ValueError:
         assert not legal
     else:

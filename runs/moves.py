@@ -1,0 +1,98 @@
+"""How a run changes: compare-and-swap and journal entry in one statement.
+
+:mod:`runs.transitions` has the changes there are; nobody else writes a run's status.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from runs.entries import Entry, Event
+from runs.journal import dump
+from runs.states import TRANSITIONS, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A run that changed its status, and the journal entry that says so."""
+
+    run_id: int
+    fence: int
+    event: Event
+
+
+def move(
+    source: Status,
+    target: Status | None,
+    entries: Sequence[Entry],
+    *,
+    where: str,
+    sets: str,
+    parameters: Mapping[str, Any],
+) -> list[Moved]:
+    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement."""
+    rows = execute(source, target, entries, where=where, sets=sets, parameters=parameters)
+    return movements(rows, entries[-1])
+
+
+def execute(
+    source: Status,
+    target: Status | None,
+    entries: Sequence[Entry],
+    *,
+    where: str,
+    sets: str,
+    parameters: Mapping[str, Any],
+    picking: str = "",
+) -> list[tuple[Any, ...]]:
+    """Rows of run, seq, at, fence: one for each journaled entry.
+
+    Where ``where`` picks several runs, each gets the entries under ids the database makes.
+    ``picking`` is evaluated first; its ``id`` is ``picked`` in ``where`` and the first column of
+    the rows, of which there is then always one.
+    """
+    if target is not None and target not in TRANSITIONS[source]:
+        raise ValueError(f"no run goes from {source} to {target}")
+    many = "ANY (ARRAY" in where
+    status = "" if target is None else f"status = '{target}', "
+    picked = f"picked AS MATERIALIZED ({picking})," if picking else ""
+    result = "picked.id, event.* FROM picked LEFT JOIN event ON true" if picking else "* FROM event"
+    sql = f"""
+        WITH {picked} head AS (
+          UPDATE agent_runs r SET {status}{sets}, last_seq = r.last_seq + {len(entries)}
+           WHERE r.status = '{source}' AND {where}
+          RETURNING r.id, r.fence, r.last_seq, r.crashes
+        ), event AS (
+          INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
+          SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
+                 head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
+            FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
+                 WITH ORDINALITY AS e(id, kind, payload, ord)
+          RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
+        )
+        SELECT {result}
+    """  # noqa: S608 - every part is a constant of this module
+    everything = {
+        **parameters,
+        "ids": [entry.id for entry in entries],
+        "kinds": [entry.kind.value for entry in entries],
+        "payloads": [dump(entry.payload) for entry in entries],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(sql, everything)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def movements(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
+    final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
+    return [
+        Moved(
+            run_id=run_id,
+            fence=fence,
+            event=Event(seq=seq, kind=last.kind, at=at, payload=last.payload),
+        )
+        for run_id, (seq, at, fence) in final.items()
+    ]
