@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from station.core.faults import POINTS
-from station.embedded.drills.history import RunRecord, check, reclaim_delays
+from station.embedded.drills.history import RunRecord, check, reclaims
 from station.embedded.drills.report import Options, Report, Say
 from station.embedded.drills.stack import Stack, until
 from station.embedded.drills.stage import SCRIPTS, WRITING, Stage
@@ -41,7 +41,7 @@ def crash(options: Options, say: Say) -> Report:
         report.count(
             workers_killed=len(plan),
             points=len(POINTS),
-            runs_taken_over=len(reclaim_delays(records, deaths)),
+            runs_taken_over=len(reclaims(records, deaths)),
         )
     return report
 

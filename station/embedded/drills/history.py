@@ -214,28 +214,42 @@ def _effects(
             )
 
 
-def reclaim_delays(runs: Sequence[RunRecord], kills: Sequence[tuple[int, datetime]]) -> list[float]:
-    """Seconds from a worker's death to the next claim of each run it held.
+@dataclass(frozen=True, kw_only=True)
+class Reclaim:
+    """Seconds from a worker's death until a run it held was free, and until it was claimed."""
+
+    freed: float
+    claimed: float
+
+
+def reclaims(runs: Sequence[RunRecord], kills: Sequence[tuple[int, datetime]]) -> list[Reclaim]:
+    """How long each run of a worker that died waited for the next one.
 
     ``kills`` are process ids and times. Runs that their keeper gave up are left out.
     """
     deaths: dict[str, list[datetime]] = defaultdict(list)
     for pid, at in kills:
         deaths[str(pid)].append(at)
-    delays = []
+    found = []
     for run in runs:
         claims = [each for each in run.journal if each.kind == "run.claimed"]
         for claim, following in pairwise(claims):
             owner = str(claim.payload["worker"]).split(":")[-2]
             between = [each for each in run.journal if claim.seq < each.seq < following.seq]
-            expired = any(
-                each.kind == "run.released" and each.payload.get("reason") == "lease_expired"
+            freed = [
+                each.at
                 for each in between
-            )
+                if each.kind == "run.released" and each.payload.get("reason") == "lease_expired"
+            ]
             died = [at for at in deaths[owner] if claim.at <= at <= following.at]
-            if expired and died:
-                delays.append((following.at - died[0]).total_seconds())
-    return delays
+            if freed and died:
+                found.append(
+                    Reclaim(
+                        freed=(freed[0] - died[0]).total_seconds(),
+                        claimed=(following.at - died[0]).total_seconds(),
+                    )
+                )
+    return found
 
 
 def _shown(numbers: Sequence[int]) -> str:

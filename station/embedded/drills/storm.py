@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from station.embedded.drills.history import check, reclaim_delays
+from station.embedded.drills.history import check, reclaims
 from station.embedded.drills.report import Options, Report, Say, percentile
 from station.embedded.drills.stack import Stack
 from station.embedded.drills.stage import KINDS, SCRIPTS, WRITING, Stage
@@ -161,7 +161,9 @@ def _judge(report: Report, stage: Stage, storming: _Storm, lease: float) -> None
             report.violations.append(
                 f"not_succeeded: run {record.run_id}: {record.status}: {record.error}"
             )
-    delays = reclaim_delays(records, storming.worker_kills)
+    found_again = reclaims(records, storming.worker_kills)
+    freed = [each.freed for each in found_again]
+    delays = [each.claimed for each in found_again]
     p99 = percentile(delays, 0.99)
     report.expect(
         p99 <= RECLAIMED_WITHIN,
@@ -177,6 +179,7 @@ def _judge(report: Report, stage: Stage, storming: _Storm, lease: float) -> None
         calls_decided_by_a_person=storming.decided,
         runs_reclaimed_after_a_kill=len(delays),
         lease_seconds=lease,
+        freed_p99_seconds=round(percentile(freed, 0.99), 1),
         reclaim_p50_seconds=round(percentile(delays, 0.5), 1),
         reclaim_p99_seconds=round(p99, 1),
     )

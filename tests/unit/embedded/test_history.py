@@ -10,9 +10,10 @@ import pytest
 from station.embedded.drills.history import (
     Effect,
     Happening,
+    Reclaim,
     RunRecord,
     check,
-    reclaim_delays,
+    reclaims,
 )
 
 WRITING = frozenset({"tools__note"})
@@ -165,15 +166,15 @@ def test_a_call_that_a_person_wrongly_said_happened_is_found() -> None:
 def test_the_delay_of_a_new_claim_is_counted_from_the_kill() -> None:
     record = run(in_doubt("happened"))
     killed = START + timedelta(seconds=3)
-    assert reclaim_delays([record], [(100, killed)]) == [2.0]
+    assert reclaims([record], [(100, killed)]) == [Reclaim(freed=1.0, claimed=2.0)]
 
 
 def test_a_kill_of_another_worker_or_at_another_time_delays_no_claim() -> None:
     record = run(in_doubt("happened"))
     kills = [(999, START + timedelta(seconds=3)), (100, START + timedelta(seconds=30))]
-    assert reclaim_delays([record], kills) == []
+    assert reclaims([record], kills) == []
 
 
 def test_a_run_that_was_handed_back_was_not_reclaimed() -> None:
     steps = [SUBMITTED, CLAIMED, ("run.released", {"reason": "drained"}), CLAIMED, FINISHED]
-    assert reclaim_delays([run(steps)], [(100, START + timedelta(seconds=2))]) == []
+    assert reclaims([run(steps)], [(100, START + timedelta(seconds=2))]) == []
