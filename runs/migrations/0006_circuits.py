@@ -28,11 +28,10 @@ DECLARE
 BEGIN
   full_agents := ARRAY(
     SELECT a.id FROM agents a
-     WHERE a.environment_id = env AND (a.paused
-       OR EXISTS (SELECT FROM agents_unreachable u WHERE u.id = a.id)
-       OR a.max_running <= (
+     WHERE a.environment_id = env AND (a.paused OR a.max_running <= (
        SELECT count(*) FROM agent_runs r
-        WHERE r.environment_id = env AND r.agent_id = a.id AND r.status = 'running')));
+        WHERE r.environment_id = env AND r.agent_id = a.id AND r.status = 'running'))
+     UNION ALL SELECT u.id FROM agents_unreachable u);
   full_keys := ARRAY(
     SELECT r.agent_id || ':' || r.concurrency_key
       FROM agent_runs r JOIN agents a ON a.id = r.agent_id
