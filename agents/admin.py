@@ -119,7 +119,7 @@ def _switch(label: str, icon: str, said: str, **wanted: bool) -> Move[Agent]:
     ((column, value),) = wanted.items()
 
     def do(principal: Principal, row: Agent, _: QueryDict) -> str:
-        services.switch(principal, row, **wanted)
+        changes.update(principal, row, enabled=wanted.get("enabled"), paused=wanted.get("paused"))
         return f"Agent {row} {said}."
 
     return Move(

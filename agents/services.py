@@ -166,19 +166,6 @@ def definition_of(version: AgentVersion) -> Definition:
     )
 
 
-def switch(
-    principal: Principal, agent: Agent, *, enabled: bool | None = None, paused: bool | None = None
-) -> Agent:
-    """Enable, disable, pause or resume. For operators of the environment.
-
-    Disabled: no run is accepted. Paused: runs are accepted and wait. Running ones go on.
-    """
-    principal.require(Role.OPERATOR, agent.environment_id)
-    changes = {k: v for k, v in (("enabled", enabled), ("paused", paused)) if v is not None}
-    Agent.objects.filter(pk=agent.pk).update(**changes)
-    return get(principal, agent.pk)
-
-
 def _add_version(principal: Principal, agent: Agent, definition: Definition) -> AgentVersion:
     last = agent.versions.aggregate(last=Max("number"))["last"] or 0
     version = AgentVersion(

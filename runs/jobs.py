@@ -16,7 +16,6 @@ from station.core import jobs
 
 _log = structlog.get_logger(__name__)
 _UNHEARD_AFTER = 2.0
-_MOST_BELLS = 1000
 _WORKER_GONE = timedelta(minutes=10)
 _KEYS_KEPT = timedelta(hours=24)
 
@@ -50,11 +49,9 @@ def ring_for_unheard() -> None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('station ring for unheard'))")
         if not cursor.fetchone()[0]:
             return
-        alive = 3 * current().execution_queue.heartbeat
-        free = min(queue.free_slots(within=alive), _MOST_BELLS)
-        late = queue.unheard(older_than=_UNHEARD_AFTER, at_most=free) if free else 0
+        late = queue.bells_wanted(older_than=_UNHEARD_AFTER)
         if late:
-            _log.info("ringing_again", runs=late, free_slots=free)
+            _log.info("ringing_again", runs=late)
             transaction.on_commit(partial(ring, late))
 
 

@@ -32,6 +32,7 @@ _UNHEARD = f"""
 
 _RETRY_AFTER = 5.0
 _COUNTED = 1000
+_MOST_BELLS = 1000
 
 
 @dataclass
@@ -78,6 +79,12 @@ def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> Moved | None
     if moved is None and picked is not None:
         raise Contended
     return moved
+
+
+def bells_wanted(*, older_than: float) -> int:
+    """One for each eligible run unclaimed for ``older_than`` seconds, at most one per free slot."""
+    free = min(free_slots(within=3 * current().execution_queue.heartbeat), _MOST_BELLS)
+    return unheard(older_than=older_than, at_most=free) if free else 0
 
 
 def unheard(*, older_than: float, at_most: int) -> int:

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from agents import services as agents
+from agents import changes
 from runs.entries import Entry, Kind
 from runs.models import Run
 from runs.states import Status
@@ -51,7 +51,7 @@ async def test_disabled_agents_and_a_viewers_agents_are_not_tools(
     gateway: Running, alice: Tenant, tenant: Callable[..., Tenant]
 ) -> None:
     vera = await in_database(lambda: tenant("vera", Role.VIEWER))
-    await in_database(lambda: agents.switch(OPERATOR, alice.agent, enabled=False))
+    await in_database(lambda: changes.update(OPERATOR, alice.agent, enabled=False))
     for one in (vera, alice):
         async with connected(gateway.url, one.key) as client:
             assert {tool.name for tool in (await client.list_tools()).tools} == FIXED
