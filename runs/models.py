@@ -208,6 +208,7 @@ class Circuit(models.Model):
     class Meta:
         db_table = "model_circuits"
         ordering = ["provider"]
+        verbose_name = "model circuit"
 
     def __str__(self) -> str:
         return self.provider

@@ -1,10 +1,10 @@
-"""The web admin of runs and workers, and the dashboard."""
+"""The web admin of runs, workers and model circuits, and the dashboard."""
 
 from django.contrib import admin
 
-from runs.admin import events, runs, workers
+from runs.admin import circuits, events, runs, workers
 
-__all__ = ["events", "runs", "workers"]
+__all__ = ["circuits", "events", "runs", "workers"]
 
 admin.site.index_title = "Dashboard"
 admin.site.index_template = "admin/runs/dashboard/index.html"

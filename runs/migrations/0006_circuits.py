@@ -30,8 +30,10 @@ BEGIN
     SELECT a.id FROM agents a
      WHERE a.environment_id = env AND (a.paused OR a.max_running <= (
        SELECT count(*) FROM agent_runs r
-        WHERE r.environment_id = env AND r.agent_id = a.id AND r.status = 'running'))
-     UNION ALL SELECT u.id FROM agents_unreachable u);
+        WHERE r.environment_id = env AND r.agent_id = a.id AND r.status = 'running')));
+  IF EXISTS (SELECT FROM model_circuits) THEN
+    full_agents := full_agents || ARRAY(SELECT u.id FROM agents_unreachable u);
+  END IF;
   full_keys := ARRAY(
     SELECT r.agent_id || ':' || r.concurrency_key
       FROM agent_runs r JOIN agents a ON a.id = r.agent_id
@@ -130,7 +132,11 @@ class Migration(migrations.Migration):
                 ("probing_until", models.DateTimeField(null=True)),
                 ("problem", models.TextField()),
             ],
-            options={"db_table": "model_circuits", "ordering": ["provider"]},
+            options={
+                "db_table": "model_circuits",
+                "ordering": ["provider"],
+                "verbose_name": "model circuit",
+            },
         ),
         migrations.RunSQL(VIEW + PICK, BACKWARD),
     ]

@@ -21,7 +21,10 @@ _GROUPS: Mapping[str, Sequence[tuple[str, str, str]]] = {
         ("SSH keys", "accounts_sshkey", "terminal"),
         ("Variables", "accounts_variable", "data_object"),
     ),
-    "System": (("Workers", "runs_worker", "memory"),),
+    "System": (
+        ("Workers", "runs_worker", "memory"),
+        ("Model circuits", "runs_circuit", "electrical_services"),
+    ),
 }
 
 

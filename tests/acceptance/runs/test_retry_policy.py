@@ -51,7 +51,7 @@ def test_a_failed_run_goes_on_as_its_agents_policy_says(
         )
         return factories.run(agent, f"{stage.environment.name} {task}", timeout=timeout)
 
-    ai = {"base_url": flaky.base_url, "api_key": "none", "max_retries": 0}
+    ai = {"base_url": flaky.base_url, "api_key": "none", "max_retries": 0, "circuit_failures": 0}
     with Crew(tmp_path, {**config, "ai": ai}) as crew:
         crew.start("keeper")
         crew.worker()

@@ -73,6 +73,7 @@ SAMPLES = {
     "ai.base_url": Sample("http://127.0.0.1:9/v1", "http://127.0.0.1:9/v1", "https://b/v1"),
     "ai.request_timeout": Sample("10s", 10.0),
     "ai.max_retries": Sample(0, 0),
+    "ai.circuit_failures": Sample(0, 0),
     "execution_queue.workers": Sample(500, 500),
     "execution_queue.buffer_size": Sample(5, 5),
     "execution_queue.timeout": Sample("24h", 86400.0),
