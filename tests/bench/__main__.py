@@ -30,12 +30,17 @@ def main() -> int:
         "width": _width,
         "growth": _growth,
     }
+    if not options.json:
+        _print(f"Station's benchmark: {report['cpus']} CPUs, medians of {options.rounds} rounds")
     for name, part in parts.items():
         if options.only == name:
             report[name] = part(options.rounds)
         elif options.only is None:
             report[name] = _in_a_process_of_its_own(name, options.rounds)
-    sys.stdout.write(json.dumps(report, indent=1) + "\n" if options.json else _table(report))
+        if name in report and not options.json:
+            _print(*_TABLES[name](report[name]))
+    if options.json:
+        _print(json.dumps(report, indent=1))
     return 0
 
 
@@ -124,38 +129,51 @@ def _say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _table(report: dict[str, Any]) -> str:
-    """The report for reading; each row is one figure, with the ratio where there is a peer."""
-    lines = [f"Station's benchmark: {report['cpus']} CPUs, medians of {report['rounds']} rounds"]
-    for part in ("dispatch", "width"):
-        if part not in report:
-            continue
-        station, celery = report[part]["station"], report[part]["celery"]
-        lines += ["", f"{part:32}{'station':>12}{'celery':>12}"]
-        lines += [f"  {name:30}{value:12.1f}" for name, value in station.items()]
-        lines += [f"  {name:30}{'':12}{value:12.1f}" for name, value in celery.items()]
-    if "dispatch" in report:
-        mine, peer = report["dispatch"]["station"], report["dispatch"]["celery"]
-        ratio = mine["runs_per_s"] / peer["tasks_per_s"]
-        lines.append(f"  {'runs per no-op task':30}{ratio:12.3f}")
-        ratio = mine["start_p50_ms"] / peer["start_p50_ms"]
-        lines.append(f"  {'start p50, times the peer':30}{ratio:12.1f}")
-    if "width" in report:
-        mine, peer = report["width"]["station"], report["width"]["celery"]
-        lines.append(
-            f"  {'times faster, same memory':30}{peer['wall_s_for_500'] / mine['wall_s']:12.1f}"
-        )
-        ratio = peer["cpu_ms_per_run"] / mine["cpu_ms_per_run"]
-        lines.append(f"  {'times less CPU a run':30}{ratio:12.1f}")
-    if "growth" in report:
-        growth = report["growth"]
-        lines += ["", f"{'growth':18}{'claim p50':>12}{'claim p99':>12}{'page p50':>12}   (ms)"]
-        for size, figures in growth.items():
-            if size != "appends":
-                columns = "".join(f"{value:12.2f}" for value in figures.values())
-                lines.append(f"  {int(size):>8,} queued{columns}")
-        lines.append(f"  appends by one writer: {growth['appends']['per_s']:.0f} a second")
-    return "\n".join(lines) + "\n"
+def _print(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _beside(name: str, part: dict[str, Figures]) -> list[str]:
+    """Station's figures and the peer's, one a line."""
+    lines = ["", f"{name:32}{'station':>12}{'celery':>12}"]
+    lines += [f"  {name:30}{value:12.1f}" for name, value in part["station"].items()]
+    lines += [f"  {name:30}{'':12}{value:12.1f}" for name, value in part["celery"].items()]
+    return lines
+
+
+def _dispatch_table(part: dict[str, Figures]) -> list[str]:
+    mine, peer = part["station"], part["celery"]
+    return [
+        *_beside("dispatch", part),
+        f"  {'runs per no-op task':30}{mine['runs_per_s'] / peer['tasks_per_s']:12.3f}",
+        f"  {'start p50, times the peer':30}{mine['start_p50_ms'] / peer['start_p50_ms']:12.1f}",
+    ]
+
+
+def _width_table(part: dict[str, Figures]) -> list[str]:
+    mine, peer = part["station"], part["celery"]
+    return [
+        *_beside("width", part),
+        f"  {'times faster, same memory':30}{peer['wall_s_for_500'] / mine['wall_s']:12.1f}",
+        f"  {'times less CPU a run':30}{peer['cpu_ms_per_run'] / mine['cpu_ms_per_run']:12.1f}",
+    ]
+
+
+def _growth_table(part: dict[str, Figures]) -> list[str]:
+    lines = ["", f"{'growth':18}{'claim p50':>12}{'claim p99':>12}{'page p50':>12}   (ms)"]
+    for size, figures in part.items():
+        if size != "appends":
+            columns = "".join(f"{value:12.2f}" for value in figures.values())
+            lines.append(f"  {int(size):>8,} queued{columns}")
+    return [*lines, f"  appends by one writer: {part['appends']['per_s']:.0f} a second"]
+
+
+_TABLES: dict[str, Callable[[Any], list[str]]] = {
+    "dispatch": _dispatch_table,
+    "width": _width_table,
+    "growth": _growth_table,
+}
 
 
 if __name__ == "__main__":

@@ -11,36 +11,43 @@ SIZES = (1_000, 10_000, 100_000)
 CLAIMS = 200
 PAGES = 30
 APPENDS = 2_000
+CAP = 5_000
+KEYS = 1_000
 _FILL = """
 INSERT INTO agent_runs (environment_id, agent_id, version_id, status, input, data, priority,
-  timeout, submitted_by, submitter_kind, submitter_id, request_id, worker, fence, crashes,
-  running_ms, last_seq, steps, input_tokens, output_tokens, cost_usd, output, error_code,
+  concurrency_key, timeout, submitted_by, submitter_kind, submitter_id, request_id, worker, fence,
+  crashes, running_ms, last_seq, steps, input_tokens, output_tokens, cost_usd, output, error_code,
   error_message, error_reference, wait_reason)
-SELECT %s, %s, %s, 'queued', 'task ' || n, '{}', 0, 300, 'bench', 'system', 'bench', '', '', 0, 0,
+SELECT a.environment_id, a.id, a.current_version_id, 'queued', 'task ' || n, '{}', n %% 5,
+  'key ' || n %% %s, 300, 'bench', 'system', 'bench', '', '', 0, 0,
   0, 1, 0, 0, 0, 0, '', '', '', '', ''
-  FROM generate_series(1, %s) AS n
+  FROM generate_series(1, %s) AS n JOIN agents a ON a.id = (%s::bigint[])[1 + n %% 2]
 """
 
 
 def measure() -> dict[str, dict[str, float]]:
-    """Claim p50 and p99, list page p50 (all in ms) for each size; appends a second at the end."""
+    """Claim p50 and p99, list page p50 (all in ms) for each size; appends a second at the end.
+
+    Two environments, caps of environment, agent and key, five priorities.
+    """
     from django.db import connection
 
+    from agents.models import Agent
     from runs import journal, queue
     from runs.entries import Entry, Kind, Spent
     from runs.models import Run
+    from station.accounts.models import Environment
     from tests import factories
 
-    agent = factories.agent()
-    assert agent.current_version is not None
+    agents = [factories.agent(factories.environment(name)) for name in ("left", "right")]
+    Environment.objects.update(max_running=CAP)
+    Agent.objects.update(max_running=CAP, concurrency_key="key", max_running_per_key=CAP)
     page = _lister()
     figures: dict[str, dict[str, float]] = {}
     for size in SIZES:
         queued = Run.objects.filter(status="queued").count()
         with connection.cursor() as cursor:
-            cursor.execute(
-                _FILL, [agent.environment_id, agent.pk, agent.current_version.pk, size - queued]
-            )
+            cursor.execute(_FILL, [KEYS, size - queued, [agent.pk for agent in agents]])
             cursor.execute("ANALYZE agent_runs")
         claims = [_timed(lambda: queue.claim("bench", 600.0)) for _ in range(CLAIMS)]
         pages = [_timed(page) for _ in range(PAGES)]
