@@ -7,7 +7,8 @@ import time
 import redis
 from celery import Celery
 
-app = Celery("peer", broker=os.environ.get("STN_REDIS_URL", ""))
+# Not the current one: else the bells of the process that measures would go to the peer.
+app = Celery("peer", broker=os.environ.get("STN_REDIS_URL", ""), set_as_current=False)
 app.conf.update(
     task_default_queue="peer", task_ignore_result=True, worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True, worker_hijack_root_logger=False,
