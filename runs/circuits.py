@@ -8,7 +8,6 @@ twice as long. An answer of any kind, even a refusal, shows that the provider is
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -26,6 +25,7 @@ _LOOK_AGAIN = 3.0
 """Seconds after which a run comes back that found another one trying."""
 
 _LEFT = "extract(epoch FROM c.retry_at - clock_timestamp())"
+_ALL = f"SELECT c.provider, {_LEFT} FROM model_circuits c"  # noqa: S608 - constants
 _OPENS = """coalesce(
     c.retry_at <= clock_timestamp() OR (
       c.retry_at IS NULL AND c.failures + 1 >= %(most)s
@@ -57,13 +57,6 @@ _TRY = """
 """
 
 
-@dataclass(kw_only=True)
-class _Known:
-    """What this process last heard of a provider that failed. ``until`` is monotonic."""
-
-    until: float | None
-
-
 class Circuits:
     """What one process knows of the circuits, at most two seconds old; one for an event loop."""
 
@@ -76,7 +69,8 @@ class Circuits:
         self._unnamed = provider
         prefix, slash, _ = model.partition("/")
         self._default = prefix if slash else provider
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, float | None] = {}
+        """Providers that failed, as last heard, and the monotonic end of their pause, if any."""
         self._looked = float("-inf")
 
     async def admit(self, provider: str, *, patience: float) -> float | None:
@@ -88,18 +82,25 @@ class Circuits:
         if not self._failures:
             return None
         if time.monotonic() - self._looked > _FRESH:
-            self._looked = time.monotonic()
-            self._known = await self._units.run(_all)
-        known = self._known.get(provider)
-        if known is None or known.until is None:
-            return None
-        left = known.until - time.monotonic()
-        if left > 0:
+            await self._look()
+        left = self._left(provider)
+        if left is None or left > 0:
             return left
-        if not await self._units.run(partial(_try, provider, patience)):
-            return _LOOK_AGAIN
-        _log.info("model_circuit_tried", provider=provider)
-        return None
+        if await self._units.run(partial(_try, provider, patience)):
+            _log.info("model_circuit_tried", provider=provider)
+            return None
+        await self._look()  # somebody else tries, or has tried already
+        left = self._left(provider)
+        return left if left is None else max(left, _LOOK_AGAIN)
+
+    async def _look(self) -> None:
+        self._looked = time.monotonic()
+        self._known = await self._units.run(_all)
+
+    def _left(self, provider: str) -> float | None:
+        """Seconds until the pause is over, 0 or less behind it; ``None``: there is none."""
+        until = self._known.get(provider)
+        return None if until is None else until - time.monotonic()
 
     async def failed(self, provider: str, problem: str) -> float | None:
         """Count a failure; the seconds of the pause, if the circuit is open now."""
@@ -116,30 +117,26 @@ class Circuits:
             "longest": _LONGEST_PAUSE,
         }
         left = await self._units.run(partial(_failed, parameters))
-        until = None if left is None else time.monotonic() + left
-        self._known[provider] = _Known(until=until)
+        self._known[provider] = None if left is None else time.monotonic() + left
         if left is not None:
             _log.warning("model_circuit_open", provider=provider, problem=problem, seconds=left)
         return left
 
     async def succeeded(self, provider: str) -> None:
         """The provider answered: its circuit, if it has one, is closed and forgotten."""
-        known = self._known.pop(provider, None)
-        if known is not None:
+        if provider in self._known:
+            until = self._known.pop(provider)
             await self._units.run(Circuit.objects.filter(provider=provider).delete)
-            if known.until is not None:
+            if until is not None:
                 _log.info("model_circuit_closed", provider=provider)
 
 
-def _all() -> dict[str, _Known]:
+def _all() -> dict[str, float | None]:
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT c.provider, {_LEFT} FROM model_circuits c")  # noqa: S608 - constants
+        cursor.execute(_ALL)
         rows = cursor.fetchall()
     now = time.monotonic()
-    return {
-        provider: _Known(until=None if left is None else now + float(left))
-        for provider, left in rows
-    }
+    return {provider: None if left is None else now + float(left) for provider, left in rows}
 
 
 def _try(provider: str, patience: float) -> bool:

@@ -221,7 +221,7 @@ class Execution:
                 self.fence,
                 reason="model_unavailable",
                 delay=error.retry_after or 0.0,
-                details={"problem": error.message},
+                details={"problem": str(error)},
             )
         )
         await self._announce(moved, Status.QUEUED)

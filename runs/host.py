@@ -38,7 +38,7 @@ from toolservers.pool import SessionPool
 
 _log = structlog.get_logger(__name__)
 _CONTENDED = (0.002, 0.01)
-"""Seconds to wait, at least and at most, when another claimer is deciding about a cap."""
+"""Seconds to wait, at least and at most, before a claim that another one disturbed is repeated."""
 _AFTER_CANCEL = 6.0
 _TO_CLOSE = 4.0
 

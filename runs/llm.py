@@ -187,20 +187,20 @@ class LiteLlmClient:
         sending: Callable[[], None],
     ) -> ModelAnswer | ModelFailure:
         """Send one request if the provider's circuit lets it through, and say how it went."""
-        if self._circuits is None:
-            sending()
-            return await self._exchanged(target, request, on_delta)
-        patience = min(self._request_timeout, _LONGEST_TRIAL)
-        left = await self._circuits.admit(target.provider, patience=patience)
-        if left is not None:
-            return _circuit_open(target, left)
+        circuits, provider = self._circuits, target.provider
+        if circuits is not None:
+            patience = min(self._request_timeout, _LONGEST_TRIAL)
+            left = await circuits.admit(provider, patience=patience)
+            if left is not None:
+                return _circuit_open(provider, left)
         sending()
         outcome = await self._exchanged(target, request, on_delta)
+        if circuits is None or isinstance(outcome, ModelDeadline):
+            return outcome
         if isinstance(outcome, ModelUnavailable):
-            left = await self._circuits.failed(target.provider, outcome.message)
-            return outcome if left is None else _circuit_open(target, left)
-        if not isinstance(outcome, ModelDeadline):
-            await self._circuits.succeeded(target.provider)
+            left = await circuits.failed(provider, outcome.message)
+            return outcome if left is None else _circuit_open(provider, left, outcome.message)
+        await circuits.succeeded(provider)
         return outcome
 
     async def _exchanged(
@@ -362,9 +362,11 @@ class LiteLlmClient:
         return Decimal(str(prompt)) + Decimal(str(completion))
 
 
-def _circuit_open(target: _Target, left: float) -> ModelCircuitOpen:
+def _circuit_open(provider: str, left: float, problem: str = "") -> ModelCircuitOpen:
+    last = f", at last: {problem}" if problem else ""
     return ModelCircuitOpen(
-        f"{target.provider} failed again and again; it is asked again in {left:.0f} s.",
+        f"{provider} failed again and again{last}; it is asked again in {left:.0f} s.",
+        fix="Check the provider's status, STN_AI_BASE_URL and the network.",
         retry_after=left,
     )
 

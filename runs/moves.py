@@ -47,11 +47,14 @@ def execute(
     parameters: Mapping[str, Any],
     picking: str = "",
 ) -> list[tuple[Any, ...]]:
-    """Rows of run, seq, at, fence: one for each journaled entry.
+    """Change and journal as :func:`move` does; rows of run, seq, at, fence, one for each entry.
 
     Where ``where`` picks several runs, each gets the entries under ids the database makes.
     ``picking`` is evaluated first; its ``id`` is ``picked`` in ``where`` and the first column of
     the rows, of which there is then always one.
+
+    Raises:
+        ValueError: no run may go from ``source`` to ``target``.
     """
     if target is not None and target not in TRANSITIONS[source]:
         raise ValueError(f"no run goes from {source} to {target}")
@@ -87,6 +90,7 @@ def execute(
 
 
 def movements(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
+    """What :func:`execute` changed, by run; ``last`` is the entry behind which nothing follows."""
     final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
     return [
         Moved(

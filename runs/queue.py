@@ -193,9 +193,11 @@ def _reasons(run: Run) -> Iterator[str]:
     if agent.paused:
         yield f"Agent {agent.name} is paused."
     for circuit in unreachable(agent.pk):
+        due = circuit.retry_at is not None and circuit.retry_at > timezone.now()
+        then = f"tried again at {circuit.retry_at:%H:%M:%S} UTC" if due else "being tried right now"
         yield (
             f"The model provider {circuit.provider} failed {circuit.failures} times in a row "
-            f"({circuit.problem}); it is tried again at {circuit.retry_at:%H:%M:%S} UTC."
+            f"({circuit.problem}); it is {then}. Check its status, STN_AI_BASE_URL and the network."
         )
     if run.available_at > timezone.now():
         yield f"It is held back until {run.available_at:%Y-%m-%d %H:%M:%S} UTC."

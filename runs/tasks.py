@@ -1,7 +1,5 @@
 """Celery's side of runs: the bell, and the life of the worker process."""
 
-import os
-import threading
 from typing import Any
 
 from celery import Task, shared_task, signals
@@ -10,8 +8,8 @@ from kombu.asynchronous import Hub, get_event_loop
 from kombu.exceptions import OperationalError
 
 from runs import slots
+from station.core.stopping import LATEST_EXIT, exit_at_the_latest
 
-_LATEST_EXIT = 24.0
 _LET_GO_WITHIN = 0.002
 
 
@@ -66,13 +64,11 @@ def drain(**_: Any) -> None:
     """SIGTERM: hand everything back and be gone before anybody loses patience."""
     if carrier := slots.carrier():
         carrier.drain()
-    guard = threading.Timer(_LATEST_EXIT, os._exit, args=[1])
-    guard.daemon = True
-    guard.start()
+    exit_at_the_latest()
 
 
 @signals.worker_shutdown.connect
 def wait_until_drained(**_: Any) -> None:
     """Celery's own threads have ended; let the carrier close what it holds."""
     if carrier := slots.carrier():
-        carrier.wait_drained(_LATEST_EXIT)
+        carrier.wait_drained(LATEST_EXIT)

@@ -29,7 +29,7 @@ class Migration(migrations.Migration):
                 db_index=False,
                 null=True,
                 on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="retries",
+                related_name="+",
                 to="runs.run",
             ),
         ),

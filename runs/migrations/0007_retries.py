@@ -1,23 +1,10 @@
-import django.db.models.deletion
 from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0006_circuits")]
+    dependencies = [("runs", "0006_pick_run")]
 
     operations = [
-        migrations.AlterField(
-            model_name="run",
-            name="retry_of",
-            field=models.ForeignKey(
-                db_constraint=False,
-                db_index=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="runs.run",
-            ),
-        ),
         migrations.AddField(
             model_name="run",
             name="retries",

@@ -14,8 +14,7 @@ from setproctitle import setproctitle
 
 from station.cli.prepare import prepare
 from station.config import current
-
-_LATEST_EXIT = 24.0
+from station.core.stopping import exit_at_the_latest
 
 
 def run_worker() -> int:
@@ -103,9 +102,7 @@ def _stop_event() -> threading.Event:
 
     def end(*_: object) -> None:
         if not stop.is_set():
-            guard = threading.Timer(_LATEST_EXIT, os._exit, args=[1])
-            guard.daemon = True
-            guard.start()
+            exit_at_the_latest()
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

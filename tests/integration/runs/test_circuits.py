@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -118,6 +119,16 @@ def test_a_success_closes_it(worker: Worker) -> None:
     worker.succeeds()
     assert worker.admitted() is None
     assert not Circuit.objects.exists()
+
+
+def test_who_has_not_heard_yet_that_it_closed_is_admitted(worker: Worker) -> None:
+    worker.fails(MOST)
+    slow = worker.circuits
+    assert asyncio.run(slow.admit("openai", patience=30.0)) == pytest.approx(5.0, abs=1.0)
+    later(5.5)
+    worker.succeeds()
+    slow._known["openai"] = time.monotonic()  # the pause is over by its clock, too
+    assert asyncio.run(slow.admit("openai", patience=30.0)) is None
 
 
 def test_failures_while_it_is_open_change_nothing(worker: Worker) -> None:

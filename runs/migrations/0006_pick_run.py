@@ -55,6 +55,10 @@ BEGIN
      WHERE a.environment_id = env AND (a.paused OR a.max_running <= (
        SELECT count(*) FROM agent_runs r
         WHERE r.environment_id = env AND r.agent_id = a.id AND r.status = 'running')));
+  -- Nearly always there is no circuit, and no claim reads the versions of agents.
+  IF EXISTS (SELECT FROM model_circuits) THEN
+    full_agents := full_agents || ARRAY(SELECT u.id FROM agents_unreachable u);
+  END IF;
   full_keys := ARRAY(
     SELECT r.agent_id || ':' || r.concurrency_key
       FROM agent_runs r JOIN agents a ON a.id = r.agent_id
@@ -150,7 +154,7 @@ DROP FUNCTION station_pick_run(bigint[]);
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0004_caps"),
+        ("runs", "0005_circuits"),
         ("agents", "0004_caps"),
         ("accounts", "0002_caps"),
     ]
