@@ -51,6 +51,13 @@ from station.config.values import (
 EVERY_INTERFACE = "0.0.0.0"  # noqa: S104 - containers publish ports of every interface
 
 _KIB, _MIB, _GIB = 1 << 10, 1 << 20, 1 << 30
+_SERVER_GONE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""libpq notices within 25 s that a server's machine is gone; the system would take 15 minutes."""
 
 
 class Section(BaseModel):
@@ -100,6 +107,8 @@ class Database(Section):
         host, port = str(options.pop("host", "")), str(options.pop("port", ""))
         # libpq counts in whole seconds, and takes 0 for "for ever".
         options.setdefault("connect_timeout", max(1, math.ceil(self.connection_timeout)))
+        for name, value in _SERVER_GONE.items():
+            options.setdefault(name, value)
         options["pool"] = {
             "min_size": self.max_idle_connections,
             "max_size": self.max_connections,
@@ -108,7 +117,7 @@ class Database(Section):
             "max_lifetime": self.connection_max_lifetime,
         }
         return {
-            "ENGINE": "django.db.backends.postgresql",
+            "ENGINE": "station.postgresql",
             "NAME": named["dbname"],
             "USER": named["user"],
             "PASSWORD": named["password"],

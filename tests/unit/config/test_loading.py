@@ -105,12 +105,19 @@ def test_django_gets_the_database_with_every_pool_setting(tmp_path: Path) -> Non
         "database: {max_connections: 7, max_idle_connections: 2, connection_timeout: 1500ms,"
         " connection_max_idle_time: 1m, connection_max_lifetime: 2m}"
     )
-    url = "postgresql://u:p%40ss@h:5433/d?sslmode=require"
+    url = "postgresql://u:p%40ss@h:5433/d?sslmode=require&tcp_user_timeout=5000"
     entry = load_text(tmp_path, text, STN_DATABASE_URL=url).database.django()
     named = {key: entry[key] for key in ("NAME", "USER", "PASSWORD", "HOST", "PORT")}
     assert named == {"NAME": "d", "USER": "u", "PASSWORD": "p@ss", "HOST": "h", "PORT": "5433"}
     pool = entry["OPTIONS"].pop("pool")
-    assert entry["OPTIONS"] == {"sslmode": "require", "connect_timeout": 2}
+    assert entry["OPTIONS"] == {
+        "sslmode": "require",
+        "connect_timeout": 2,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": "5000",
+    }
     assert pool == {
         "min_size": 2,
         "max_size": 7,
