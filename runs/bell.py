@@ -1,5 +1,6 @@
 """Ringing the doorbell. A bell that is lost costs a little time, never a run."""
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -39,3 +40,40 @@ def ring(times: int = 1) -> None:
             BELLS_LOST.inc()
             _log.warning("bell_lost", problem=problem)
             return
+
+
+class Ringer:
+    """Rings from a worker's event loop without holding it up."""
+
+    def __init__(self, at_most: int) -> None:
+        """``at_most`` bells wait for their time; for further runs the keeper rings."""
+        self._at_most = at_most
+        self._waiting = self._due = 0
+        self._task: asyncio.Task[None] | None = None
+
+    def ring_in(self, seconds: float) -> None:
+        """Ring for a run that may be claimed in so many seconds."""
+        if seconds <= 0:
+            self._ring()
+        elif self._waiting < self._at_most:
+            self._waiting += 1
+            asyncio.get_running_loop().call_later(seconds, self._in_time)
+
+    async def close(self) -> None:
+        """Wait for the bells that are being rung; those whose time has not come are forgotten."""
+        if self._task is not None:
+            await self._task
+
+    def _in_time(self) -> None:
+        self._waiting -= 1
+        self._ring()
+
+    def _ring(self) -> None:
+        self._due += 1
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._ring_all(), name="ringer")
+
+    async def _ring_all(self) -> None:
+        while self._due:
+            times, self._due = self._due, 0
+            await asyncio.to_thread(ring, times)

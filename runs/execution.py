@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
 
 import structlog
@@ -62,8 +62,8 @@ class Execution:
         self._deadline = 0.0
         self._stopped: Stop | None = None
         self._draining = False
-        self.handed_back = False
-        """It gave the run back to the queue, for another worker."""
+        self.claimable_in: float | None = None
+        """It put the run back into the queue, where it may be claimed after so many seconds."""
         self._agent: asyncio.Task[Finish | Pause] | None = None
         self._log = _log.bind(
             run_id=assignment.run_id,
@@ -140,7 +140,7 @@ class Execution:
             case LeaseLost() as error:
                 raise error
             case _Drained():
-                await self._hand_back()
+                await self._hand_back("drained")
             case TimeoutError() | ModelDeadline():
                 seconds = round(self._assignment.remaining, 1)
                 message = f"The run's running time was used up ({seconds:g} s were left to it)."
@@ -150,7 +150,11 @@ class Execution:
                 # takes the run up from its journal.
                 raise LeaseLost
             case ModelCircuitOpen() as error:
-                await self._wait_for_provider(error)
+                await self._hand_back(
+                    "model_unavailable",
+                    delay=error.retry_after or 0.0,
+                    details={"problem": str(error)},
+                )
             case StationError() as error:
                 await self._conclude_failed(error)
             case bug:
@@ -192,6 +196,7 @@ class Execution:
                 )
             )
             if moved is not None:
+                self.claimable_in = retry.delay
                 await self._announce(moved, Status.QUEUED)
                 return
             message = f"{message} {retrying.used_up(work.retries)}"
@@ -202,28 +207,19 @@ class Execution:
             case "cancelled":
                 await self._finish(Status.CANCELLED)
             case "drained":
-                await self._hand_back()
+                await self._hand_back("drained")
             case _:
                 raise LeaseLost
 
-    async def _hand_back(self) -> None:
-        moved = await self._unit(
-            lambda: transitions.hand_back(self.run_id, self.fence, reason="drained")
-        )
-        self.handed_back = moved is not None
-        await self._announce(moved, Status.QUEUED)
-
-    async def _wait_for_provider(self, error: ModelCircuitOpen) -> None:
-        """Back to the queue until the model provider may be tried again."""
+    async def _hand_back(
+        self, reason: str, *, delay: float = 0.0, details: Mapping[str, str] | None = None
+    ) -> None:
         moved = await self._unit(
             lambda: transitions.hand_back(
-                self.run_id,
-                self.fence,
-                reason="model_unavailable",
-                delay=error.retry_after or 0.0,
-                details={"problem": str(error)},
+                self.run_id, self.fence, reason=reason, delay=delay, details=details
             )
         )
+        self.claimable_in = None if moved is None else delay
         await self._announce(moved, Status.QUEUED)
 
     async def _finish(

@@ -19,7 +19,7 @@ from django.db import connection
 
 from runs import metrics, queue
 from runs.assignment import Assignment, Taking
-from runs.bell import ring
+from runs.bell import Ringer
 from runs.bus import CancelListener, Publisher
 from runs.catalog import Catalog
 from runs.circuits import Circuits
@@ -72,8 +72,6 @@ class Host:
         self._recent: dict[int, None] = {}
         """The environments claimed from, the one least recently claimed from first."""
         self._serving = 0
-        self._handed_back = 0
-        self._ringing: asyncio.Task[None] | None = None
         self._draining = False
         self._drained = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -119,6 +117,7 @@ class Host:
         queue_settings, mcp, ai = config.execution_queue, config.mcp, config.ai
         self.units = Units(threads=max(2, min(8, config.database.max_connections - 2)))
         self.publisher = Publisher()
+        self._ringer = Ringer(at_most=self._slots)
         self._stderr = StderrLog(config.redis.url.get_secret_value())
         self.sessions = SessionPool(
             size=mcp.connection_pool_size,
@@ -187,7 +186,8 @@ class Host:
             if self._draining:
                 execution.stop("drained")
             await execution.run()
-            self._handed_back += execution.handed_back
+            if execution.claimable_in is not None:
+                self._ringer.ring_in(execution.claimable_in)
         except Exception:  # noqa: BLE001 - one run must not take the slot with it
             # The lease runs out by itself and the keeper gives the run to another worker.
             ERRORS.labels("worker").inc()
@@ -238,8 +238,7 @@ class Host:
                 await self.model.close()
                 await self._stderr.close()
                 await self.publisher.close()
-                if self._ringing is not None:
-                    await self._ringing
+                await self._ringer.close()
         except Exception:  # noqa: BLE001 - the process ends either way
             _log.exception("worker_closing_failed")
         self.units.close()
@@ -247,14 +246,7 @@ class Host:
         self._drained.set()
 
     async def _until_idle(self, seconds: float) -> None:
-        """Wait until no slot is busy, not even with a claim; ring for what was handed back."""
+        """Wait until no slot is busy, not even with a claim."""
         deadline = time.monotonic() + seconds
         while self._serving and time.monotonic() < deadline:
-            self._ring_for_handed_back()
             await asyncio.sleep(0.02)
-        self._ring_for_handed_back()
-
-    def _ring_for_handed_back(self) -> None:
-        if self._handed_back and (self._ringing is None or self._ringing.done()):
-            times, self._handed_back = self._handed_back, 0
-            self._ringing = asyncio.create_task(asyncio.to_thread(ring, times))

@@ -51,8 +51,7 @@ def test_a_failed_run_goes_on_as_its_agents_policy_says(
         )
         return factories.run(agent, f"{stage.environment.name} {task}", timeout=timeout)
 
-    ai = {"base_url": flaky.base_url, "api_key": "none", "max_retries": 0, "circuit_failures": 0}
-    with Crew(tmp_path, {**config, "ai": ai}) as crew:
+    with Crew(tmp_path, {**config, "ai": _ai(flaky)}) as crew:
         crew.start("keeper")
         crew.worker()
         recovers = submit("down-twice", "recovers", **POLICY)
@@ -99,3 +98,26 @@ def test_a_failed_run_goes_on_as_its_agents_policy_says(
     assert 0.2 <= second["delay"] <= 0.22
     assert all(gapless(row) for row in ended.values())
     assert resource(ended[recovers.pk])["retries"] == 2
+
+
+def test_a_worker_rings_when_the_pause_is_over(
+    database: None, config: Mapping[str, Any], flaky: ScriptedModel, tmp_path: Path
+) -> None:
+    """There is no keeper that would."""
+    stage = Stage(flaky, tmp_path)
+    with Crew(tmp_path, {**config, "ai": _ai(flaky)}) as crew:
+        crew.worker()
+        agent = factories.agent(
+            stage.environment, model="down-twice", tools=["tools/*"], retry=POLICY
+        )
+        ended = stage.ended(factories.run(agent, f"{stage.environment.name} alone"))
+    assert (ended.status, ended.retries) == ("succeeded", 2)
+
+
+def _ai(model: ScriptedModel) -> dict[str, Any]:
+    return {
+        "base_url": model.base_url,
+        "api_key": "none",
+        "max_retries": 0,
+        "circuit_failures": 0,
+    }
