@@ -172,6 +172,11 @@ def states(environments: models.QuerySet[Any]) -> list[QueueState]:
     ]
 
 
+def open_circuits() -> models.QuerySet[Circuit]:
+    """The model providers that are down, for which runs wait."""
+    return Circuit.objects.filter(retry_at__isnull=False)
+
+
 def unreachable(agent_id: int) -> Iterable[Circuit]:
     """The open circuit, if there is one, that keeps the runs of an agent from starting."""
     return Circuit.objects.raw(

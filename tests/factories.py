@@ -3,10 +3,12 @@
 import itertools
 from typing import Any
 
+from django.utils import timezone
+
 from agents import services as agents
 from agents.models import Agent
 from runs import services as runs
-from runs.models import Run
+from runs.models import Circuit, Run
 from station.accounts import services as accounts
 from station.accounts.models import Environment
 from station.core.principal import Principal, system
@@ -36,3 +38,17 @@ def run(
 ) -> Run:
     """A queued run."""
     return runs.submit(by, of or agent(), runs.Request(input=task, data={}, **request))
+
+
+def circuit(provider: str, *, down: bool = False) -> Circuit:
+    """What is known of a model provider that failed of late; asked again by then if ``down``."""
+    now = timezone.now()
+    return Circuit.objects.create(
+        provider=provider,
+        serves_unnamed=True,
+        serves_default=True,
+        failures=5 if down else 2,
+        failed_at=now,
+        retry_at=now if down else None,
+        problem=f"{provider} is on fire.",
+    )

@@ -61,6 +61,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
             for state in queue.states(environments)
             if state.environment in addresses
         ],
+        "circuits": queue.open_circuits(),
         "workers": workers,
         "slots": sum(worker.slots for worker in workers),
         "busy": sum(worker.busy for worker in workers),

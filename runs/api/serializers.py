@@ -9,7 +9,7 @@ from rest_framework import serializers
 from runs import decisions
 from runs.decisions import Verdict
 from runs.entries import Kind
-from runs.models import Run, Worker
+from runs.models import Circuit, Run, Worker
 from runs.queue import QueueState, why_queued
 from runs.states import Status
 from station.accounts.api.fields import (
@@ -193,11 +193,24 @@ class WorkerSerializer(serializers.Serializer[Worker]):
     seen_at = serializers.DateTimeField()
 
 
+class CircuitSerializer(serializers.Serializer[Circuit]):
+    """A model provider that is down."""
+
+    provider = serializers.CharField()
+    failures = serializers.IntegerField(help_text="In a row.")
+    failed_at = serializers.DateTimeField()
+    retry_at = serializers.DateTimeField(help_text="When one run tries it again.")
+    problem = serializers.CharField()
+
+
 class QueueSerializer(serializers.Serializer[Any]):
     """The queues of your environments, and who works on all queues."""
 
     environments = QueueStateSerializer(many=True)
     workers = WorkerSerializer(many=True)
+    circuits = CircuitSerializer(
+        many=True, help_text="Model providers that are down; runs that need one wait for it."
+    )
 
 
 # --- requests -------------------------------------------------------------------------------

@@ -334,5 +334,6 @@ class Queue(Door):
         answer = {
             "environments": queue.states(visible_environments(self.principal)),
             "workers": queue.live_workers(within=_ALIVE),
+            "circuits": queue.open_circuits(),
         }
         return Response(QueueSerializer(answer).data)

@@ -14,7 +14,7 @@ from station.commands import (
     table,
 )
 from station.commands.rendering import Painted, yes
-from station.commands.text import age, count
+from station.commands.text import age, count, one_line
 
 group("queue", help="How the queue stands; pause and resume it.")
 
@@ -24,13 +24,15 @@ _ALIVE = 15.0
 @command("queue", "status")
 @json_option
 def show_status(session: Session, *, as_json: bool) -> None:
-    """What waits, what runs, and who works."""
+    """What waits, what runs, who works, and which model providers are down."""
     states = queue.states(visible_environments(session.principal))
     workers = list(queue.live_workers(within=_ALIVE))
+    circuits = list(queue.open_circuits())
     if as_json:
         from runs.api.serializers import QueueSerializer  # noqa: PLC0415 - 0.2 s
 
-        show_json(session, QueueSerializer({"environments": states, "workers": workers}).data)
+        shown = {"environments": states, "workers": workers, "circuits": circuits}
+        show_json(session, QueueSerializer(shown).data)
         return
     table(
         session,
@@ -44,6 +46,25 @@ def show_status(session: Session, *, as_json: bool) -> None:
         empty="There is no environment yet.",
     )  # fmt: skip
     session.print()
+    if circuits:
+        session.print("Runs wait for model providers that are down:")
+        table(
+            session,
+            ["PROVIDER", "FAILURES", "LAST", "TRIED AGAIN", "PROBLEM"],
+            (
+                [
+                    circuit.provider,
+                    circuit.failures,
+                    age(circuit.failed_at),
+                    age(circuit.retry_at),
+                    one_line(circuit.problem, 60),
+                ]
+                for circuit in circuits
+            ),
+            right=["FAILURES"],
+            empty="",
+        )
+        session.print()
     if not workers:
         session.print("No worker is running: start one with `station worker`.")
         return

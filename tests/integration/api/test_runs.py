@@ -12,6 +12,7 @@ from runs import journal, queue, transitions
 from runs.entries import Entry, Kind
 from runs.models import Run, Worker
 from runs.states import Status
+from tests import factories
 from tests.integration.api.world import Caller, World, build
 
 SUBMIT = "agents/own-agent/runs"
@@ -157,3 +158,13 @@ def test_the_queue_shows_ones_environments_and_the_workers(world: World) -> None
     [state] = found["environments"]
     assert (state["environment"], state["queued"], state["paused"]) == ("own", 1, False)
     assert [(w["name"], w["slots"], w["busy"]) for w in found["workers"]] == [("w", 4, 1)]
+    assert found["circuits"] == []
+
+
+def test_the_queue_names_model_providers_that_are_down(world: World) -> None:
+    factories.circuit("counted")
+    down = factories.circuit("gemini", down=True)
+    (circuit,) = json.loads(world.callers["viewer"]("GET", "queue").content)["circuits"]
+    assert (circuit["provider"], circuit["failures"]) == ("gemini", 5)
+    assert circuit["problem"] == down.problem
+    assert circuit["retry_at"]

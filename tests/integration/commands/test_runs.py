@@ -379,3 +379,12 @@ def test_the_queue_is_told_by_environment_and_worker(station: Station, parsed: P
     assert (environment["queued"], environment["running"]) == (1, 1)
     assert [(worker["name"], worker["slots"]) for worker in shown["workers"]] == [("w1", 8)]
     assert "1 worker, 7 slots free" in station("queue", "status").out
+    assert "down" not in station("queue", "status").out
+
+
+def test_the_queue_names_model_providers_that_are_down(station: Station, parsed: Parsed) -> None:
+    down = factories.circuit("gemini", down=True)
+    said = station("queue", "status").out
+    for part in ("Runs wait for model providers that are down", "gemini", down.problem):
+        assert part in said
+    assert [each["provider"] for each in parsed("queue", "status")["circuits"]] == ["gemini"]
