@@ -8,7 +8,15 @@ from typing import Any, TypeVar
 import pytest
 from django.db import connection
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
 
 from agents.models import Agent
 from runs import decisions, services
@@ -71,8 +79,15 @@ class House(RuleBasedStateMachine):
         self.fences: dict[int, int] = {}
         self.other = ThreadPoolExecutor(1)  # a second connection to the database
 
-    @initialize()
-    def start_with_an_empty_house(self) -> None:
+    @initialize(target=submitted)
+    def start_with_a_run_of_each_agent(self) -> MultipleResults[int]:
+        """Hypothesis leaves out whole rules in an example, :meth:`submit` among them."""
+        self._furnish()
+        return multiple(
+            *(self.submit(who, "a", 0, hurry) for who in range(4) for hurry in (False, True))
+        )
+
+    def _furnish(self) -> None:
         with connection.cursor() as cursor:
             cursor.execute("TRUNCATE environments, agent_runs CASCADE")
         for home_cap, agent_caps in ((None, (None, 1)), (2, (None, None))):

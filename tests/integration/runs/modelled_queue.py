@@ -145,6 +145,7 @@ class Queue(House):
             assert [event.seq for event in events][-1] == run.seq
         return kept
 
+    @precondition(lambda self: self.taken)
     @rule(worker=st.sampled_from(WORKERS))
     def renew(self, worker: str) -> None:
         """One heartbeat over everything the worker believes to hold, zombies included."""
@@ -254,6 +255,7 @@ class Queue(House):
         with connection.cursor() as cursor:
             cursor.execute(_PASS, {"by": steps * modelling.STEP_OF_TIME})
 
+    @precondition(lambda self: self.taken)
     @rule()
     def keepers_free_what_fell_silent(self) -> None:
         """A second keeper that comes right after finds nothing."""
@@ -278,6 +280,7 @@ class Queue(House):
         assert {moved.run_id for moved in failed} == ended[Status.FAILED]
         assert {moved.run_id for moved in cancelled} == ended[Status.CANCELLED]
 
+    @precondition(lambda self: self.model.now > 0)
     @rule()
     def keepers_expire_what_waited_too_long(self) -> None:
         expired = {moved.run_id for moved in transitions.expire_idle()}

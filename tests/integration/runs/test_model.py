@@ -33,6 +33,12 @@ class Station(Queue):
         if self.model.pick().run is not None:
             self.claim(worker)
 
+    @rule(worker=st.sampled_from(WORKERS))
+    def workers_die_one_after_the_other(self, worker: str) -> None:
+        """Nobody finishes a step in between, so a run they all take is given up."""
+        for _ in range(modelling.MOST_ATTEMPTS):
+            self.workers_fall_silent_and_another_takes_over(worker)
+
     @precondition(lambda self: self.taken)
     @rule(how=LETTING_GO)
     def a_worker_lets_go_late(self, how: str) -> None:
