@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,10 +16,9 @@ from agents.errors import AgentDisabled
 from agents.models import Agent
 from runs import bus, journal, queue, transitions
 from runs.bell import ring_after_commit
-from runs.entries import Entry, Kind
+from runs.entries import Entry, Event, Kind
 from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFound
 from runs.models import Run, RunEvent, Submission
-from runs.moves import Moved
 from runs.states import TERMINAL
 from station.config import current
 from station.core.errors import InputTooLarge, InvalidInput
@@ -30,7 +29,7 @@ _LONGEST_TIMEOUT = 7 * 24 * 3600.0
 _PRIORITIES = range(-100, 101)
 _KEY_LENGTH = range(1, 256)
 _LONGEST_KEY = 200
-_TOLD_TOGETHER = 200
+_ENDED_TOGETHER = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,26 +180,18 @@ def cancel(principal: Principal, run: Run) -> Run:
         RunFinished: it has ended already.
     """
     principal.require(Role.OPERATOR, run.environment_id)
-    for _ in range(3):  # it may be claimed, or handed back, between the two statements
-        moved = _end(run.pk, principal.label)
-        run = get(principal, run.pk)
-        if moved is not None:
-            news = {run.pk: moved.event}
-            transaction.on_commit(partial(bus.announce, news, cancelled=True), robust=True)
-            return run
-        if run.is_terminal:
-            raise RunFinished(f"Run {run.pk} has ended already: {run.status}.")
-        if run.cancel_requested_at is not None:
-            return run
+    ended = _end([run.pk], principal.label)
+    run = get(principal, run.pk)
+    if not ended and run.is_terminal:
+        raise RunFinished(f"Run {run.pk} has ended already: {run.status}.")
     return run
 
 
 def cancel_many(principal: Principal, rows: models.QuerySet[Run], *, limit: int = 10_000) -> int:
     """Cancel those of the visible ``rows`` that go on, oldest first; how many there were.
 
-    One by one, as :func:`cancel` does: what ends or is cancelled meanwhile is left out. At most
-    ``limit`` are cancelled; ask again for the rest. For operators of every environment concerned;
-    otherwise nothing is cancelled.
+    What ends or is cancelled meanwhile is left out. At most ``limit`` are cancelled; ask again for
+    the rest. For operators of every environment concerned; otherwise nothing is cancelled.
     """
     live = unfinished(rows)
     for environment_id in live.order_by().values_list("environment_id", flat=True).distinct():
@@ -209,16 +200,10 @@ def cancel_many(principal: Principal, rows: models.QuerySet[Run], *, limit: int 
     if not principal.platform_admin:  # a run of another environment may have come meanwhile
         live = live.filter(environment_id__in=held)
     chosen = list(live.order_by("pk").values_list("pk", flat=True)[:limit])
-    count = 0
-    for first in range(0, len(chosen), _TOLD_TOGETHER):
-        news = {}
-        for run_id in chosen[first : first + _TOLD_TOGETHER]:
-            # Each in its own transaction: nobody waits for many rows locked at once.
-            if (moved := _end(run_id, principal.label)) is not None:
-                news[run_id] = moved.event
-        transaction.on_commit(partial(bus.announce, news, cancelled=True), robust=True)
-        count += len(news)
-    return count
+    return sum(
+        _end(chosen[first : first + _ENDED_TOGETHER], principal.label)
+        for first in range(0, len(chosen), _ENDED_TOGETHER)
+    )
 
 
 def unfinished(rows: models.QuerySet[Run]) -> models.QuerySet[Run]:
@@ -227,9 +212,19 @@ def unfinished(rows: models.QuerySet[Run]) -> models.QuerySet[Run]:
     return rows.exclude(status__in=ended).filter(cancel_requested_at=None)
 
 
-def _end(run_id: int, by: str) -> Moved | None:
-    """End an idle run, or tell a running one to stop; ``None`` when neither could be done."""
-    return transitions.cancel_idle(run_id, by) or transitions.request_cancel(run_id, by)
+def _end(run_ids: Sequence[int], by: str) -> int:
+    """End idle runs, and tell running ones to stop; how many that could be done to."""
+    left = list(run_ids)
+    news: dict[int, Event] = {}
+    for _ in range(3):  # one may be handed back between the two statements
+        moved = [*transitions.cancel_idle(left, by), *transitions.request_cancel(left, by)]
+        news |= {each.run_id: each.event for each in moved}
+        left = [run_id for run_id in left if run_id not in news]
+        if not left:
+            break
+    if news:
+        transaction.on_commit(partial(bus.announce, news, cancelled=True), robust=True)
+    return len(news)
 
 
 def _once(principal: Principal, agent: Agent, digest: str, key: str, new: Callable[[], Run]) -> Run:

@@ -226,33 +226,38 @@ def cancel_expired() -> list[Moved]:
     )
 
 
-def cancel_idle(run_id: int, by: str) -> Moved | None:
+# Locked in one order, so that two people who cancel the same runs cannot block each other.
+_THESE = (
+    "r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE id = ANY (%(runs)s) ORDER BY id "
+    "FOR NO KEY UPDATE))"
+)
+
+
+def cancel_idle(run_ids: Sequence[int], by: str) -> list[Moved]:
     """queued or waiting -> cancelled, by a person."""
+    moved: list[Moved] = []
     for source in (Status.QUEUED, Status.WAITING):
-        moved = move(
+        moved += move(
             source,
             Status.CANCELLED,
             [Entry(kind=Kind.FINISHED, payload={"status": "cancelled", "by": by})],
-            where="r.id = %(run)s",
+            where=_THESE,
             sets="finished_at = clock_timestamp(), cancel_requested_at = clock_timestamp()",
-            parameters={"run": run_id},
+            parameters={"runs": list(run_ids)},
         )
-        if moved:
-            return moved[0]
-    return None
+    return moved
 
 
-def request_cancel(run_id: int, by: str) -> Moved | None:
-    """Flag a running run for cancellation; its owner ends it. Not a change of status."""
-    moved = move(
+def request_cancel(run_ids: Sequence[int], by: str) -> list[Moved]:
+    """Flag running runs for cancellation; their owners end them. Not a change of status."""
+    return move(
         Status.RUNNING,
         None,
         [Entry(kind=Kind.CANCEL_REQUESTED, payload={"by": by})],
-        where="r.id = %(run)s AND r.cancel_requested_at IS NULL",
+        where=f"{_THESE} AND r.cancel_requested_at IS NULL",
         sets="cancel_requested_at = clock_timestamp()",
-        parameters={"run": run_id},
+        parameters={"runs": list(run_ids)},
     )
-    return moved[0] if moved else None
 
 
 def resume(run_id: int, seen: int, decisions: Sequence[Mapping[str, Any]]) -> Moved | None:

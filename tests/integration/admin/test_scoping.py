@@ -172,7 +172,7 @@ def test_the_dashboard_and_the_run_page_ask_a_fixed_number_of_times(
 ) -> None:
     client = visit("platform")
     grow(world)
-    for path, most in (("/admin/", 10), (row_url(world.run), 9)):
+    for path, most in (("/admin/", 11), (row_url(world.run), 9)):
         text_of(client, path)  # what is remembered for the process's life is not counted
         with CaptureQueriesContext(connection) as captured:
             text_of(client, path)

@@ -80,7 +80,7 @@ class House(RuleBasedStateMachine):
         self.other = ThreadPoolExecutor(1)  # a second connection to the database
 
     @initialize(target=submitted)
-    def start_with_a_run_of_each_agent(self) -> MultipleResults[int]:
+    def start_with_a_run_of_each_agent(self) -> MultipleResults[Any]:
         """Hypothesis leaves out whole rules in an example, :meth:`submit` among them."""
         self._furnish()
         return multiple(

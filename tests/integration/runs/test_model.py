@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from runs.decisions import Verdict
+from runs.entries import Kind
 from runs.states import TERMINAL, Status
 from tests.integration.runs import modelling
 from tests.integration.runs.modelled_queue import WORKERS, Queue
@@ -43,6 +44,8 @@ class Station(Queue):
     def a_worker_lets_go_late(self) -> None:
         """Its lease is over, and nobody has freed the run yet."""
         self.time_passes(steps=LEASE_ENDS)
+        self.append_a_step(0, Kind.MODEL_ANSWERED)
+        self.append_again(0)
         self._let_go_somehow()
 
     @precondition(lambda self: self._owner_at_work())

@@ -86,7 +86,7 @@ def test_a_run_that_is_not_the_workers_to_move_stays_as_it_is(how: str) -> None:
         put_off(moved)
         again()
     else:
-        transitions.request_cancel(moved.run_id, "alice")
+        transitions.request_cancel([moved.run_id], "alice")
     before = Run.objects.get(pk=moved.run_id)
     assert put_off(moved) is None
     after = Run.objects.get(pk=moved.run_id)

@@ -161,8 +161,8 @@ def test_nobody_ends_a_run_as_cancelled_whose_cancellation_nobody_asked_for() ->
 
 def test_a_requested_cancellation_wins_over_every_other_ending() -> None:
     moved = claimed()
-    assert transitions.request_cancel(moved.run_id, "alice")
-    assert transitions.request_cancel(moved.run_id, "bob") is None
+    assert transitions.request_cancel([moved.run_id], "alice")
+    assert not transitions.request_cancel([moved.run_id], "bob")
     assert transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED) is None
     assert transitions.hand_back(moved.run_id, moved.fence, reason="drained") is None
     assert transitions.finish(moved.run_id, moved.fence, Status.CANCELLED)
@@ -220,7 +220,7 @@ def test_the_third_crash_in_a_row_fails_the_run() -> None:
 
 def test_a_cancelled_run_whose_worker_died_ends_cancelled() -> None:
     moved = claimed()
-    transitions.request_cancel(moved.run_id, "alice")
+    transitions.request_cancel([moved.run_id], "alice")
     expire(moved.run_id)
     assert transitions.release_expired(3) == []
     assert [m.run_id for m in transitions.cancel_expired()] == [moved.run_id]

@@ -53,7 +53,7 @@ class Played:
         self, status: Status = Status.SUCCEEDED, *, output: str = "", error: str = ""
     ) -> None:
         if status is Status.CANCELLED:
-            transitions.request_cancel(self.run_id, "tests")
+            transitions.request_cancel([self.run_id], "tests")
         moved = transitions.finish(
             self.run_id, self.fence, status, output=output,
             error=("broken", error, "") if error else ("", "", ""),
