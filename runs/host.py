@@ -80,9 +80,14 @@ class Host:
     # --- from other threads -----------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the loop, the heartbeat and the listener; runs are claimed when bells ring."""
+        """Start the loop, the heartbeat and the listener; runs are claimed when bells ring.
+
+        It takes seconds of CPU. The worker reports itself, and hears bells, only when it is over:
+        no run waits for a worker that cannot carry it yet.
+        """
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout=30)
+        _get_ready()
         self.leases.start()
         _log.info("worker_started", worker=self.name, slots=self._slots)
 
@@ -141,8 +146,6 @@ class Host:
                 model=ai.model or "",
             ),
         )
-        # It takes seconds of CPU; a run that needs it earlier waits for the same import.
-        self._loading = asyncio.create_task(asyncio.to_thread(_get_ready))
         self._cancellations = CancelListener(self._look_for_cancellation)
         self.leases = Leases(
             url=config.database.url.get_secret_value(),
