@@ -201,6 +201,11 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self._guard.remove(self.pid)
         self._transport.close()
         self._stderr.end()
+        # Errors of the session, which refer to this, may stay in memory until the next full garbage
+        # collection. An answer that was never finished, of many MiB, need not stay with them.
+        self.stdout.feed_eof()
+        self.stdout = asyncio.StreamReader()
+        self.stdout.feed_eof()
 
     async def settled(self) -> None:
         """Wait a moment for the exit status of a process that closed its output."""

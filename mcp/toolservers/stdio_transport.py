@@ -6,6 +6,7 @@ asyncio's pipes, without helper tasks.
 """
 
 import asyncio
+import contextlib
 import logging
 from types import TracebackType
 
@@ -79,12 +80,13 @@ class StdoutStream(_Stream):
             return SessionMessage(message)
 
     async def _line(self) -> bytes:
-        try:
-            return await self._process.stdout.readuntil(b"\n")
-        except asyncio.IncompleteReadError:
-            raise anyio.EndOfStream from None
-        except asyncio.LimitOverrunError:
-            return self._blame("sent a message larger than Station accepts")
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            try:
+                return await self._process.stdout.readuntil(b"\n")
+            except asyncio.LimitOverrunError:
+                return self._blame("sent a message larger than Station accepts")
+        # Not while the other error is handled: that one holds the unfinished line.
+        raise anyio.EndOfStream
 
     def _blame(self, what: str) -> bytes:
         self.violation = ToolServerMisbehaved(f"Tool server {self._name} {what}.")
