@@ -6,6 +6,8 @@ and five hundred waiting runs cost five hundred coroutines.
 """
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import os
 import platform
@@ -39,6 +41,8 @@ from toolservers.pool import SessionPool
 _log = structlog.get_logger(__name__)
 _CONTENDED = (0.002, 0.01)
 """Seconds to wait, at least and at most, before a claim that another one disturbed is repeated."""
+_M_MMAP_THRESHOLD = -3
+_LARGE_BLOCK = 1024 * 1024
 _AFTER_CANCEL = 6.0
 _TO_CLOSE = 4.0
 
@@ -52,6 +56,17 @@ def _get_ready() -> None:
     load()
     gc.collect()
     gc.freeze()
+    _give_memory_back()
+
+
+def _give_memory_back() -> None:
+    """Have the C library return large blocks to the system when they are freed.
+
+    By itself it gets used to the largest block it has seen freed, keeps everything up to that size,
+    and so keeps a hundred MiB and more after a few answers that were too large.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # glibc's alone
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
 
 
 class Host:
