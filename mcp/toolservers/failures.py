@@ -66,7 +66,7 @@ class Failures:
                 return SessionGone(f"{self.who} did not get the request: {said}")
             case http.LOST:
                 return ToolCallLost(f"{self.who}: {said}", outcome_unknown=effects)
-            case http.TOO_LARGE:
+            case http.WRONG:
                 return ToolServerMisbehaved(f"{self.who}: {said}", outcome_unknown=effects)
             case types.PARSE_ERROR if error.message.startswith("Failed to parse"):
                 return ToolServerMisbehaved(

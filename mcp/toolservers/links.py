@@ -13,10 +13,12 @@ from mcp.client._transport import ReadStream, WriteStream
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCRequest
 
 from toolservers.definition import ServerDefinition
-from toolservers.errors import ToolServerError, ToolServerUnavailable
-from toolservers.http_transport import CallTransport, http_client
+from toolservers.errors import ToolServerError, ToolServerMisbehaved, ToolServerUnavailable
+from toolservers.event_streams import TooMuch
+from toolservers.http_transport import CallTransport, LegacyTransport, http_client, reason
 from toolservers.processes import Guard, ServerProcess, child_environment, resolve_command
 from toolservers.redaction import Redactor
 from toolservers.stderr import StderrLines
@@ -24,6 +26,8 @@ from toolservers.stdio_transport import StdinStream, StdoutStream
 
 LAST_WORDS = 3
 """Lines of standard error that are quoted when a server ends unexpectedly."""
+MOST_QUESTIONS = 1_000
+"""Requests of its own a server may send before it must have been asked something again."""
 EVENT_IDLE = 24 * 3600.0
 """Seconds a legacy event stream may be silent."""
 
@@ -65,13 +69,25 @@ class Link:
 
 
 class WatchedStream:
-    """A read stream that tells when it ends."""
+    """A read stream that tells when it ends, and ends when the server asks too much.
+
+    The SDK answers each of the server's own requests by a task, however many are waiting already.
+    """
 
     def __init__(
         self, inner: ReadStream[SessionMessage | Exception], on_end: Callable[[], None]
     ) -> None:
         self._inner = inner
         self._on_end = on_end
+        self._asked = 0
+
+    @property
+    def asked_too_much(self) -> bool:
+        return self._asked > MOST_QUESTIONS
+
+    def renew(self) -> None:
+        """The server may ask again, because it has been asked."""
+        self._asked = 0
 
     @property
     def last_context(self) -> Any:
@@ -88,10 +104,15 @@ class WatchedStream:
 
     async def __anext__(self) -> SessionMessage | Exception:
         try:
-            return await self._inner.__anext__()
+            item = await self._inner.__anext__()
+            if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCRequest):
+                self._asked += 1
+                if self.asked_too_much:
+                    raise StopAsyncIteration
         except BaseException:
             self._on_end()
             raise
+        return item
 
     async def __aenter__(self) -> "WatchedStream":
         await self._inner.__aenter__()
@@ -187,31 +208,38 @@ async def open_http(definition: ServerDefinition, *, limits: Limits) -> AsyncIte
 
 @asynccontextmanager
 async def open_sse(
-    definition: ServerDefinition, *, limits: Limits, on_failure: Callable[[], None]
+    definition: ServerDefinition,
+    *,
+    limits: Limits,
+    redactor: Redactor,
+    on_failure: Callable[[], None],
 ) -> AsyncIterator[Link]:
     """Legacy SSE: one long GET for what the server says, POSTs for what Station says.
 
     The SDK accepts messages of at most 1 MiB on it.
     """
-    failures: list[str] = []
+    failures: list[Exception] = []
 
-    def failed(reason: str) -> None:
-        failures.append(reason)
+    def failed(error: Exception) -> None:
+        failures.append(error)
         on_failure()
 
     def cause() -> ToolServerError | None:
         if not failures:
             return None
-        return ToolServerUnavailable(f"Tool server {definition.name}: {failures[-1]}.")
+        error = failures[0]
+        kind = ToolServerMisbehaved if isinstance(error, TooMuch) else ToolServerUnavailable
+        return kind(f"Tool server {definition.name}: {redactor.text(reason(error))}.")
 
     def client(
         headers: dict[str, str] | None = None,
         timeout: httpx2.Timeout | None = None,
         auth: httpx2.Auth | None = None,
     ) -> httpx2.AsyncClient:
-        made = http_client(
-            definition, CallTransport(body_limit=limits.frame_limit, on_failure=failed)
+        transport = LegacyTransport(
+            patience=definition.request_timeout, size=limits.frame_limit, on_failure=failed
         )
+        made = http_client(definition, transport)
         made.timeout = httpx2.Timeout(definition.request_timeout, read=EVENT_IDLE)
         return made
 
@@ -219,12 +247,12 @@ async def open_sse(
         async with sse_client(definition.url, httpx_client_factory=client) as (read, write):
             yield Link(read=read, write=write, cause=cause)
     except (httpx2.HTTPError, ExceptionGroup) as error:
-        if not isinstance(first_of(error), httpx2.HTTPError):
+        if not isinstance(first_of(error), httpx2.HTTPError | httpx2.StreamError):
             raise
         # Not the exception's own words: they quote the URL.
-        reason = failures[-1] if failures else type(error).__name__
+        said = reason(failures[0]) if failures else type(first_of(error)).__name__
         raise ToolServerUnavailable(
-            f"Tool server {definition.name} cannot be reached: {reason}."
+            f"Tool server {definition.name} cannot be reached: {redactor.text(said)}."
         ) from None
 
 

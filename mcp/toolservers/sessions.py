@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ from toolservers.errors import (
     ToolCallTimeout,
     ToolRefused,
     ToolServerError,
+    ToolServerMisbehaved,
     ToolServerUnavailable,
 )
 from toolservers.failures import Failures, is_lost
@@ -39,6 +41,7 @@ from toolservers.links import (
     open_stdio,
 )
 from toolservers.negotiation import negotiate
+from toolservers.patience import Patience, have
 from toolservers.processes import Guard
 from toolservers.redaction import Redactor
 from toolservers.results import storable, storable_json, tool_result, tool_spec
@@ -92,6 +95,7 @@ class Session:
         self._ready: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
         self._client: ClientSession | None = None
         self._link: Link | None = None
+        self._heard: WatchedStream | None = None
         self._requests: set[asyncio.Task[Any]] = set()
         self._retired = False
         self._owner: asyncio.Task[None] | None = None
@@ -200,9 +204,9 @@ class Session:
             async with AsyncExitStack() as stack:
                 async with asyncio.timeout(seconds):
                     self._link = await stack.enter_async_context(self._transport())
-                    read = WatchedStream(self._link.read, self._over.set)
+                    self._heard = WatchedStream(self._link.read, self._over.set)
                     client = await stack.enter_async_context(
-                        ClientSession(read, self._link.write, client_info=CLIENT)
+                        ClientSession(self._heard, self._link.write, client_info=CLIENT)
                     )
                     await negotiate(client, stateless_first=self.definition.transport == "http")
                 self._client = client
@@ -236,7 +240,12 @@ class Session:
             case "http":
                 return open_http(self.definition, limits=around.limits)
             case "sse":
-                return open_sse(self.definition, limits=around.limits, on_failure=self._over.set)
+                return open_sse(
+                    self.definition,
+                    limits=around.limits,
+                    redactor=self._redactor,
+                    on_failure=self._over.set,
+                )
 
     def _fail(self, error: ToolServerError) -> None:
         if not self._ready.done():
@@ -256,36 +265,56 @@ class Session:
         client = self._client
         if client is None or not self.usable:
             raise SessionGone(f"{self._failures.who}: the session has ended.")
-        task = asyncio.create_task(send(client))
+        assert self._heard is not None
+        self._heard.renew()
+        patience = Patience()
+        context = copy_context()
+        context.run(have, patience)
+        task = asyncio.create_task(send(client), context=context)
         self._requests.add(task)
         task.add_done_callback(self._collect)
         try:
             await asyncio.wait({task}, timeout=timeout)
+            if task.done():
+                failure = await self._failure(task, effects)
+                if failure is None:
+                    return task.result()
+            else:
+                self._give_up(task, patience)
+                failure = ToolCallTimeout(
+                    f"{self._failures.who} did not answer within {timeout:g} s.",
+                    outcome_unknown=effects,
+                )
         except asyncio.CancelledError:
-            self._give_up(task)
+            self._give_up(task, patience)
             raise
-        if not task.done():
-            self._give_up(task)
-            raise ToolCallTimeout(
-                f"{self._failures.who} did not answer within {timeout:g} s.",
-                outcome_unknown=effects,
-            )
-        try:
-            return task.result()
-        except asyncio.CancelledError:
-            raise await self._lost(effects) from None
-        except MCPError as error:
-            if is_lost(error):
-                raise await self._lost(effects) from None
-            # If gone: no new calls on it; those in flight each hear for themselves.
-            self._retired = self._retired or error.code == SESSION_GONE
-            raise self._failures.of_call(error, effects) from None
-        except ValidationError as error:
-            raise self._failures.of_answer(error, effects) from None
+        finally:
+            # A failure's traceback leads here, and the task to everything that the server sent.
+            del task
+        raise failure
 
-    def _give_up(self, task: asyncio.Task[Any]) -> None:
+    async def _failure(self, task: asyncio.Task[Any], effects: bool) -> ToolServerError | None:
+        """What went wrong with a request that is over."""
+        if task.cancelled():
+            return await self._lost(effects)
+        match task.exception():
+            case None:
+                return None
+            case MCPError() as error if is_lost(error):
+                return await self._lost(effects)
+            case MCPError() as error:
+                # If gone: no new calls on it; those in flight each hear for themselves.
+                self._retired = self._retired or error.code == SESSION_GONE
+                return self._failures.of_call(error, effects)
+            case ValidationError() as error:
+                return self._failures.of_answer(error, effects)
+            case error:
+                raise error
+
+    def _give_up(self, task: asyncio.Task[Any], patience: Patience) -> None:
         if self.exclusive:
             self.end(at_once=True)
+        patience.lose()
         # Over HTTP the SDK now tells the server, on its own time.
         task.cancel()
 
@@ -297,11 +326,16 @@ class Session:
 
     async def _lost(self, effects: bool) -> ToolServerError:
         assert self._link is not None
+        assert self._heard is not None
+        if self._heard.asked_too_much:
+            asked = ToolServerMisbehaved(f"{self._failures.who} asked instead of answering.")
+            return self._failures.lost(asked, effects)
         await self._link.settled()
         return self._failures.lost(self._link.cause(), effects)
 
     async def _list_tools(self, client: ClientSession) -> tuple[ToolSpec, ...]:
         found: list[types.Tool] = []
+        size = 0
         cursor: str | None = None
         while True:
             try:
@@ -314,6 +348,9 @@ class Session:
                     return ()
                 raise
             found += page.tools
+            size += sum(len(tool.model_dump_json()) for tool in page.tools)
+            if size > self._surroundings.limits.frame_limit:
+                raise MCPError(types.INVALID_REQUEST, "its list of tools is too large")
             if not page.next_cursor:
                 return tuple(map(tool_spec, found))
             if len(found) > MOST_TOOLS or page.next_cursor == cursor or not page.tools:
