@@ -11,7 +11,9 @@ from django.db import connection
 from pytest_django import DjangoDbBlocker
 
 from runs.scripted.testing import ScriptedModel
+from tests.acceptance.runs.hostile_stage import impatient_worker
 from tests.acceptance.runs.stage import SCRIPTS, Stage
+from tests.processes import Process
 
 LEASE = 6.0
 
@@ -65,3 +67,16 @@ def config(model: ScriptedModel) -> Mapping[str, Any]:
 @pytest.fixture
 def stage(database: None, model: ScriptedModel, tmp_path: Path) -> Stage:
     return Stage(model, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def worker(
+    database: None,
+    hostile: ScriptedModel,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Process]:
+    """One worker for all a module does to it: ``SLOTS`` runs at once, of a ``hostile`` model."""
+    folder = tmp_path_factory.mktemp("hostile")
+    with impatient_worker(folder, hostile, slots=request.module.SLOTS) as process:
+        yield process

@@ -11,15 +11,19 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from agents.models import Agent
 from runs.models import Run, RunEvent
 from runs.scripted.testing import ScriptedModel
 from runs.states import TERMINAL
+from tests import factories
 from tests.processes import Crew, Process, until
 
 MEBIBYTE = 1024 * 1024
 MODEL_PATIENCE = 2.0
 TOOL_PATIENCE = 3.0
 SETTLED = {*TERMINAL, "waiting"}
+KEPT = 64 * MEBIBYTE
+"""What more of the same may leave behind: less than a few answers that were too large."""
 _SAMPLE = 0.02
 
 
@@ -72,10 +76,10 @@ class Played:
 
 
 @contextlib.contextmanager
-def impatient_worker(folder: Path, model: ScriptedModel) -> Iterator[Process]:
+def impatient_worker(folder: Path, model: ScriptedModel, *, slots: int) -> Iterator[Process]:
     config: dict[str, Any] = {
         "execution_queue": {
-            "workers": 16,
+            "workers": slots,
             "lease": "6s",
             "heartbeat": "500ms",
             "keeper_tick": "500ms",
@@ -92,6 +96,7 @@ def impatient_worker(folder: Path, model: ScriptedModel) -> Iterator[Process]:
             "stdio_commands": [sys.executable],
             "request_timeout": f"{TOOL_PATIENCE:g}s",
             "max_retries": 1,
+            "connection_pool_size": slots + 8,
         },
         "database": {"max_connections": 8, "max_idle_connections": 1},
     }
@@ -117,6 +122,17 @@ def play(worker: Process, runs: Mapping[str, Run], *, before: int, within: float
         growth=memory.peak - before,
         kept=memory.now - before,
     )
+
+
+def kept_of_another_round(
+    worker: Process, agents: Mapping[str, Agent], *, rounds: int, within: float
+) -> int:
+    """What the worker's memory grows by when the agents run again, so many times, in bytes."""
+    before = Memory(worker).now
+    for _ in range(rounds):
+        runs = {name: factories.run(agent) for name, agent in agents.items()}
+        kept = play(worker, runs, before=before, within=within).kept
+    return kept
 
 
 def _journal(run: Run) -> list[Step]:

@@ -16,7 +16,6 @@ from tests.acceptance.runs.hostile_stage import (
     Memory,
     Played,
     Step,
-    impatient_worker,
     play,
 )
 from tests.acceptance.runs.stage import Stage, call
@@ -26,6 +25,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.xdist_group("processes"),
 ]
+SLOTS = 16
 STEPS = 5
 TIMEOUT = 15.0
 SLACK = 5.0
@@ -119,14 +119,6 @@ def hostile() -> Iterator[ScriptedModel]:
     ordinary = {"name": "answer", "turns": [_DONE]}
     with ScriptedModel([ordinary, *(script for script, _, _ in CASES.values())]) as model:
         yield model
-
-
-@pytest.fixture(scope="module")
-def worker(
-    database: None, hostile: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Process]:
-    with impatient_worker(tmp_path_factory.mktemp("hostile-model"), hostile) as process:
-        yield process
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Tool servers that hang, flood, die and lie: runs end or ask a person, and no process is left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ from runs.models import Run
 from runs.scripted.testing import ScriptedModel
 from tests import factories
 from tests.acceptance.runs import wrong_tools
-from tests.acceptance.runs.hostile_stage import MEBIBYTE, Memory, Played, impatient_worker, play
+from tests.acceptance.runs.hostile_stage import (
+    KEPT,
+    MEBIBYTE,
+    Memory,
+    Played,
+    kept_of_another_round,
+    play,
+)
 from tests.acceptance.runs.stage import Stage, call
 from tests.processes import Process, alive, until
 
@@ -21,6 +28,7 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.xdist_group("processes"),
 ]
+SLOTS = 16
 TIMEOUT = 60.0
 WITHIN = 150.0
 GROWTH = 250 * MEBIBYTE
@@ -52,6 +60,7 @@ HANDSHAKES = {
     },
 }
 """Servers whose tools nobody ever gets to know."""
+FLOODS = ("a-gigabyte-without-newline", "answers-50-mib", "writes-then-garbage", "wrong-http")
 
 
 @pytest.fixture(scope="module")
@@ -62,21 +71,13 @@ def hostile() -> Iterator[ScriptedModel]:
 
 
 @pytest.fixture(scope="module")
-def worker(
-    database: None, hostile: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Process]:
-    with impatient_worker(tmp_path_factory.mktemp("hostile-tools"), hostile) as process:
-        yield process
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stage")
 
 
 @pytest.fixture(scope="module")
-def played(worker: Process, hostile: ScriptedModel, folder: Path) -> Played:
-    """Everything at once, each server in an environment of its own."""
+def agents(worker: Process, hostile: ScriptedModel, folder: Path) -> dict[str, Agent]:
+    """One for each server, which has an environment of its own."""
     agents: dict[str, Agent] = {}
     for name in READING | WRITING:
         stage = Stage(hostile, folder)
@@ -89,6 +90,12 @@ def played(worker: Process, hostile: ScriptedModel, folder: Path) -> Played:
         stage = Stage(hostile, folder)
         stage.add_server(stage.environment, "wrong", command=command)
         agents[name] = stage.agent("answer", ("wrong/*",))
+    return agents
+
+
+@pytest.fixture(scope="module")
+def played(worker: Process, agents: Mapping[str, Agent]) -> Played:
+    """Everything at once."""
     before = Memory(worker).now
     runs = {name: factories.run(agent, timeout=TIMEOUT) for name, agent in agents.items()}
     return play(worker, runs, before=before, within=WITHIN)
@@ -131,6 +138,15 @@ def test_the_workers_memory_stays_bounded_by_its_tools(
     record_property("memory_peak_mib", played.growth // MEBIBYTE)
     record_property("memory_kept_mib", played.kept // MEBIBYTE)
     assert played.growth < GROWTH
+
+
+def test_more_of_the_same_leaves_no_more_behind(
+    played: Played, worker: Process, agents: Mapping[str, Agent], record_property: Any
+) -> None:
+    floods = {name: agents[name] for name in FLOODS}
+    kept = kept_of_another_round(worker, floods, rounds=2, within=WITHIN)
+    record_property("memory_kept_by_more_mib", kept // MEBIBYTE)
+    assert kept < KEPT
 
 
 def test_no_child_of_a_server_survives_it(played: Played, folder: Path) -> None:
