@@ -2,9 +2,9 @@
 
 The SDK ends a whole session, and every call in flight on it, when one HTTP request fails. Here
 each failure becomes the JSON-RPC error of the request it belongs to, with a code that tells
-whether anything was sent. Bodies are bounded, redirects are not followed, and each session has its
-own headers and cookies although all share one TLS context (building one cost 20 of the 30 ms an own
-client costs).
+whether anything was sent. Bodies are bounded, no redirect leaves the origin, and each session has
+its own headers and cookies although all share one TLS context (building one cost 20 of the 30 ms an
+own client costs).
 """
 
 import asyncio
@@ -48,6 +48,7 @@ NOTICE_TIMEOUT = 2.0
 LEGACY_EVENT = 1024 * 1024
 """Bytes of one legacy event that the SDK accepts."""
 MOST_COOKIES = 50
+MOST_REDIRECTS = 3
 ERROR_BODY = 4_096
 """Bytes of a failed response that are looked at."""
 
@@ -89,7 +90,7 @@ class CallTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, *, body_limit: int) -> None:
-        self._inner = _connections()
+        self._inner = _Connections()
         self._body_limit = body_limit
 
     async def aclose(self) -> None:
@@ -107,7 +108,6 @@ class CallTransport(httpx2.AsyncBaseTransport):
         try:
             async with caller.waits():
                 response = await self._inner.handle_async_request(request)
-                response.request = request
                 return await self._answer(response, caller)
         except (httpx2.HTTPError, httpx2.StreamError, TimeoutError) as error:
             return _failed(error)
@@ -150,7 +150,6 @@ class CallTransport(httpx2.AsyncBaseTransport):
         headers["last-event-id"] = last_id
         again = httpx2.Request("GET", request.url, headers=headers, extensions=request.extensions)
         response = await self._inner.handle_async_request(again)
-        response.request = again
         if response.status_code != 200 or _problem(response, EVENT_STREAM):
             await response.aclose()
             raise httpx2.RemoteProtocolError("the answer cannot be resumed")
@@ -169,7 +168,7 @@ class LegacyTransport(httpx2.AsyncBaseTransport):
     def __init__(
         self, *, patience: float, size: int, on_failure: Callable[[Exception], None]
     ) -> None:
-        self._inner = _connections()
+        self._inner = _Connections()
         self._patience = patience
         self._allowance = Allowance(size)
         self._on_failure = on_failure
@@ -193,7 +192,6 @@ class LegacyTransport(httpx2.AsyncBaseTransport):
 
     async def _listen(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)
-        response.request = request
         problem = _status(response) if response.status_code != 200 else ""
         if problem := problem or _problem(response, EVENT_STREAM):
             await response.aclose()
@@ -223,15 +221,49 @@ class LegacyTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=_plain(response), request=request)
 
 
-def _connections() -> httpx2.AsyncHTTPTransport:
-    return httpx2.AsyncHTTPTransport(
-        verify=_tls(),
-        # A call is a connection for as long as it takes; a cap here would let slow calls
-        # starve the others. The pool's callers bound how many there are.
-        limits=httpx2.Limits(
-            max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0
-        ),
-    )
+class _Connections(httpx2.AsyncHTTPTransport):
+    """The connections of a session; follows redirects within the origin, as from /mcp to /mcp/."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            verify=_tls(),
+            # A call is a connection for as long as it takes; a cap here would let slow calls
+            # starve the others. The pool's callers bound how many there are.
+            limits=httpx2.Limits(
+                max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0
+            ),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        redirects = 0
+        while True:
+            response = await super().handle_async_request(request)
+            response.request = request
+            where = _moved_within_origin(response)
+            if where is None or redirects == MOST_REDIRECTS:
+                return response
+            redirects += 1
+            await response.aclose()
+            request = httpx2.Request(
+                request.method,
+                where,
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+
+
+def _moved_within_origin(response: httpx2.Response) -> httpx2.URL | None:
+    """Where the same request is to be sent, if that is the server that was asked."""
+    if response.status_code not in (307, 308) or not response.has_redirect_location:
+        return None
+    asked = response.request.url
+    try:
+        where = asked.join(response.headers["location"])
+    except httpx2.InvalidURL:
+        return None
+    same = (where.scheme, where.host, where.port) == (asked.scheme, asked.host, asked.port)
+    return where if same else None
 
 
 async def _read(response: httpx2.Response, limit: int, *, strict: bool) -> bytes:
@@ -314,7 +346,7 @@ def _refusal(response: httpx2.Response, body: bytes) -> httpx2.Response:
 def _status(response: httpx2.Response) -> str:
     status = response.status_code
     if response.has_redirect_location:
-        means = ": it redirects, which Station does not follow; correct the server's URL"
+        means = ": it redirects to another server, or in a circle; correct the server's URL"
     elif status in (401, 403):
         means = ": check the server's credentials"
     else:

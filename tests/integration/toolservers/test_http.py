@@ -21,6 +21,7 @@ from toolservers.errors import (
     ToolServerUnavailable,
 )
 from toolservers.hostile import digest
+from toolservers.http_transport import MOST_REDIRECTS
 from toolservers.pool import SessionPool
 
 MakePool = Callable[..., SessionPool]
@@ -355,8 +356,14 @@ async def test_a_broken_answer_fails_its_own_call_and_no_other(
         assert pool.states()[0].sessions == 1
 
 
-@pytest.mark.parametrize("where", ["/mcp/", "http://127.0.0.1:9/mcp"])
-async def test_a_redirect_is_a_refusal(pool: SessionPool, where: str) -> None:
+@pytest.mark.parametrize(
+    ("where", "times"),
+    [("/mcp/", 1 + MOST_REDIRECTS), ("http://127.0.0.1:9/mcp", 1), ("http://[", 1)],
+    ids=["in a circle", "elsewhere", "nowhere"],
+)
+async def test_a_redirect_that_leads_nowhere_is_a_refusal(
+    pool: SessionPool, where: str, times: int
+) -> None:
     asked: list[bytes] = []
 
     def redirect(body: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -367,7 +374,23 @@ async def test_a_redirect_is_a_refusal(pool: SessionPool, where: str) -> None:
         with pytest.raises(ToolRefused, match="HTTP 307") as caught:
             await pool.call(definition, "any", {}, timeout=5, repeatable=False)
     assert not caught.value.outcome_unknown
-    assert len(asked) == 1
+    assert len(asked) == times
+
+
+async def test_a_redirect_within_the_server_is_followed(pool: SessionPool) -> None:
+    """Frameworks send /mcp on to /mcp/, or the other way round."""
+    kept: list[str] = []
+
+    def handle(body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if not kept:
+            kept.append(body.decode())
+            return 307, {"location": "/mcp/"}, b""
+        assert body.decode() == kept[0]
+        return answer(body, result={"content": [{"type": "text", "text": "fine"}]})
+
+    async with raw_http(calling(handle)) as definition:
+        result = await pool.call(definition, "any", {}, timeout=5, repeatable=False)
+    assert (result.text, len(kept)) == ("fine", 1)
 
 
 async def test_a_stream_that_ends_before_the_answer_is_resumed(pool: SessionPool) -> None:
@@ -398,8 +421,8 @@ async def test_a_stream_that_ends_before_the_answer_is_resumed(pool: SessionPool
         "hangs",
         "drips",
         "drips-an-event",
-        "has-to-be-resumed",
-        "is-to-be-resumed-in-a-million-years",
+        "resumes",
+        "resumes-in-a-million-years",
     ],
 )
 async def test_of_a_call_that_was_given_up_nothing_is_left(pool: SessionPool, mode: str) -> None:
