@@ -2,24 +2,17 @@
 
 The SDK ends a whole session, and every call in flight on it, when one HTTP request fails. Here
 each failure becomes the JSON-RPC error of the request it belongs to, with a code that tells
-whether anything was sent. Bodies are bounded, no redirect leaves the origin, and each session has
-its own headers and cookies although all share one TLS context (building one cost 20 of the 30 ms an
-own client costs).
+whether anything was sent. Bodies are bounded, and nothing is read once nobody waits for it.
 """
 
 import asyncio
 import contextlib
 import json
-import logging
 import re
-import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from functools import cache
 
 import httpx2
 
-from toolservers.definition import ServerDefinition
-from toolservers.errors import ToolServerUnavailable
 from toolservers.event_streams import (
     EVENT_STREAM,
     Allowance,
@@ -29,6 +22,7 @@ from toolservers.event_streams import (
     events,
     frame,
 )
+from toolservers.http_connections import Connections
 from toolservers.patience import Patience, current
 
 NOT_SENT = -39001
@@ -42,40 +36,21 @@ REFUSED = -39004
 WRONG = -39005
 """What came is no answer, or is larger than Station accepts."""
 
-CONNECT_TIMEOUT = 10.0
 NOTICE_TIMEOUT = 2.0
 """Seconds for what no caller waits for: notifications, ending the session."""
 LEGACY_EVENT = 1024 * 1024
 """Bytes of one legacy event that the SDK accepts."""
-MOST_COOKIES = 50
-MOST_REDIRECTS = 3
 ERROR_BODY = 4_096
 """Bytes of a failed response that are looked at."""
 
 # The SDK writes these members in this order; notifications and answers of ours have no such start.
 _CALL = re.compile(rb'\{"jsonrpc":"2\.0","id":(?:\d+|"[^"]*"),"method":')
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _NOT_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
     httpx2.PoolTimeout,
     httpx2.UnsupportedProtocol,
 )
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return httpx2.create_ssl_context()
-
-
-def quiet_sdk_logs() -> None:
-    """Silence the SDK's and the HTTP client's loggers in this process.
-
-    They write URLs, session ids and pieces of answers, any of which can hold a secret, and every
-    failure they know of reaches the caller as an error anyway.
-    """
-    for name in ("httpx2", "httpcore2", "mcp", "client"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Misbehaved(httpx2.StreamError):
@@ -90,7 +65,7 @@ class CallTransport(httpx2.AsyncBaseTransport):
     """
 
     def __init__(self, *, body_limit: int) -> None:
-        self._inner = _Connections()
+        self._inner = Connections()
         self._body_limit = body_limit
 
     async def aclose(self) -> None:
@@ -168,7 +143,7 @@ class LegacyTransport(httpx2.AsyncBaseTransport):
     def __init__(
         self, *, patience: float, size: int, on_failure: Callable[[Exception], None]
     ) -> None:
-        self._inner = _Connections()
+        self._inner = Connections()
         self._patience = patience
         self._allowance = Allowance(size)
         self._on_failure = on_failure
@@ -221,51 +196,6 @@ class LegacyTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=_plain(response), request=request)
 
 
-class _Connections(httpx2.AsyncHTTPTransport):
-    """The connections of a session; follows redirects within the origin, as from /mcp to /mcp/."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            verify=_tls(),
-            # A call is a connection for as long as it takes; a cap here would let slow calls
-            # starve the others. The pool's callers bound how many there are.
-            limits=httpx2.Limits(
-                max_connections=None, max_keepalive_connections=100, keepalive_expiry=15.0
-            ),
-        )
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        redirects = 0
-        while True:
-            response = await super().handle_async_request(request)
-            response.request = request
-            where = _moved_within_origin(response)
-            if where is None or redirects == MOST_REDIRECTS:
-                return response
-            redirects += 1
-            await response.aclose()
-            request = httpx2.Request(
-                request.method,
-                where,
-                headers=request.headers,
-                stream=request.stream,
-                extensions=request.extensions,
-            )
-
-
-def _moved_within_origin(response: httpx2.Response) -> httpx2.URL | None:
-    """Where the same request is to be sent, if that is the server that was asked."""
-    if response.status_code not in (307, 308) or not response.has_redirect_location:
-        return None
-    asked = response.request.url
-    try:
-        where = asked.join(response.headers["location"])
-    except httpx2.InvalidURL:
-        return None
-    same = (where.scheme, where.host, where.port) == (asked.scheme, asked.host, asked.port)
-    return where if same else None
-
-
 async def _read(response: httpx2.Response, limit: int, *, strict: bool) -> bytes:
     stream = response.stream
     assert isinstance(stream, httpx2.AsyncByteStream)
@@ -280,47 +210,6 @@ async def _read(response: httpx2.Response, limit: int, *, strict: bool) -> bytes
     finally:
         await response.aclose()
     return bytes(body)
-
-
-def http_client(
-    definition: ServerDefinition, transport: httpx2.AsyncBaseTransport
-) -> httpx2.AsyncClient:
-    """A client with the definition's headers that talks through ``transport``.
-
-    Raises:
-        ToolServerUnavailable: the URL or a header cannot be sent (permanent).
-    """
-    try:
-        if any(_CONTROL.search(part) for item in definition.headers.items() for part in item):
-            raise ValueError("control characters")
-        url = httpx2.URL(definition.url)
-        if url.scheme not in ("http", "https") or not url.host:
-            raise ToolServerUnavailable(
-                f"Tool server {definition.name}: the URL must begin with http:// or https://.",
-                permanent=True,
-            )
-        client = httpx2.AsyncClient(
-            transport=transport,
-            # A compressed answer could be small on the wire and huge in memory.
-            headers={"accept-encoding": "identity", **definition.headers},
-            timeout=httpx2.Timeout(None, connect=min(CONNECT_TIMEOUT, definition.request_timeout)),
-            # Neither ~/.netrc nor proxy variables of the worker are for tool servers.
-            trust_env=False,
-        )
-    except (httpx2.InvalidURL, UnicodeError, ValueError, TypeError) as error:
-        raise ToolServerUnavailable(
-            f"Tool server {definition.name}: its URL or headers cannot be sent "
-            f"({type(error).__name__}).",
-            fix="Correct the URL and the headers; both must be printable ASCII.",
-            permanent=True,
-        ) from None
-
-    async def forget_cookies(response: httpx2.Response) -> None:
-        if len(client.cookies) > MOST_COOKIES:
-            client.cookies.clear()
-
-    client.event_hooks = {"response": [forget_cookies]}
-    return client
 
 
 async def _chunks(stream: httpx2.AsyncByteStream) -> AsyncIterator[bytes]:

@@ -18,7 +18,8 @@ from mcp_types import JSONRPCRequest
 from toolservers.definition import ServerDefinition
 from toolservers.errors import ToolServerError, ToolServerMisbehaved, ToolServerUnavailable
 from toolservers.event_streams import TooMuch
-from toolservers.http_transport import CallTransport, LegacyTransport, http_client, reason
+from toolservers.http_connections import http_client
+from toolservers.http_transport import CallTransport, LegacyTransport, reason
 from toolservers.processes import Guard, ServerProcess, child_environment, resolve_command
 from toolservers.redaction import Redactor
 from toolservers.stderr import StderrLines

@@ -28,7 +28,7 @@ from toolservers.errors import (
     ToolServerError,
     ToolServerUnavailable,
 )
-from toolservers.http_transport import quiet_sdk_logs
+from toolservers.http_connections import quiet_sdk_logs
 from toolservers.links import Limits, StderrSink
 from toolservers.processes import Guard
 from toolservers.sessions import Session, Surroundings

@@ -18,7 +18,8 @@ from tests.acceptance.runs.hostile_stage import (
     play,
 )
 from tests.acceptance.runs.stage import call
-from tests.acceptance.runs.wrong_http import ANSWERS, EVENTS, MESSAGES, WrongServer
+from tests.acceptance.runs.wrong_answers import ANSWERS, EVENTS
+from tests.acceptance.runs.wrong_http import MESSAGES, WrongServer
 from tests.processes import Process, until
 from toolservers import services as toolservers
 from toolservers.models import Tool, ToolServer

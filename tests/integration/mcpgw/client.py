@@ -58,7 +58,10 @@ async def until(condition: Callable[[], Any], what: str) -> Any:
 
 def claim() -> Moved | None:
     """Take the next run as a worker does."""
-    moved = queue.claim("puppet", LEASE)
+    try:
+        moved = queue.claim("puppet", LEASE)
+    except queue.Contended:
+        return None
     if moved is not None:
         bus.announce({moved.run_id: moved.event})
     return moved

@@ -2,26 +2,21 @@
 
 import asyncio
 import contextlib
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.runs.wrong_http import WrongServer
 from tests.integration.toolservers.conftest import HttpServer, eventually, whoami
+from tests.integration.toolservers.raw_http import OldServer, answer, calling, raw_http
 from toolservers.definition import ServerDefinition
 from toolservers.errors import (
     ToolCallLost,
     ToolCallTimeout,
-    ToolRefused,
     ToolServerError,
-    ToolServerMisbehaved,
     ToolServerUnavailable,
 )
 from toolservers.hostile import digest
-from toolservers.http_transport import MOST_REDIRECTS
 from toolservers.pool import SessionPool
 
 MakePool = Callable[..., SessionPool]
@@ -137,94 +132,6 @@ async def test_a_restarted_server_is_used_again(
     assert pool.states()[0].up
 
 
-Respond = Callable[[str, dict[str, str], bytes], Awaitable[tuple[int, dict[str, str], bytes]]]
-
-
-@contextlib.asynccontextmanager
-async def raw_http(respond: Respond) -> AsyncIterator[ServerDefinition]:
-    """A server that answers HTTP requests by a function of method, headers and body."""
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            head = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()
-            headers = {
-                name.lower(): value
-                for name, _, value in (line.partition(": ") for line in head[1:])
-            }
-            body = await reader.readexactly(int(headers.get("content-length", 0)))
-            status, answer, content = await respond(head[0].split()[0], headers, body)
-            answer = {"content-length": str(len(content)), "connection": "close", **answer}
-            lines = [f"HTTP/1.1 {status} X", *(f"{k}: {v}" for k, v in answer.items()), "", ""]
-            writer.write("\r\n".join(lines).encode() + content)
-            await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    try:
-        yield ServerDefinition(
-            server_id=1,
-            environment_id=1,
-            name="raw",
-            transport="http",
-            url=f"http://127.0.0.1:{port}/mcp",
-            headers={"x-key": "k"},
-            request_timeout=5,
-        )
-    finally:
-        server.close()
-        await server.wait_closed()
-
-
-def answer(body: bytes, **members: object) -> tuple[int, dict[str, str], bytes]:
-    message = {"jsonrpc": "2.0", "id": json.loads(body)["id"], **members}
-    return 200, {"content-type": "application/json"}, json.dumps(message).encode()
-
-
-INITIALIZED = {
-    "protocolVersion": "2025-06-18",
-    "capabilities": {"tools": {}},
-    "serverInfo": {"name": "old", "version": "1"},
-}
-
-
-class OldServer:
-    """A server of the session era: refuses the new era's question, hands out session ids."""
-
-    def __init__(self) -> None:
-        self.sessions: list[str] = []
-        self.forgotten: set[str] = set()
-        self.seen: list[tuple[str, str]] = []
-        self.executed = 0
-        self.cookies: list[str] = []
-
-    async def __call__(
-        self, method: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        session = headers.get("mcp-session-id", "")
-        self.cookies.append(headers.get("cookie", ""))
-        name = json.loads(body).get("method", "") if body else ""
-        self.seen.append((method, name))
-        if method != "POST":
-            return 200, {}, b""
-        if name == "initialize":
-            self.sessions.append(f"s{len(self.sessions)}")
-            status, said, content = answer(body, result=INITIALIZED)
-            extra = {"mcp-session-id": self.sessions[-1], "set-cookie": "sticky=1"}
-            return status, said | extra, content
-        if not session:
-            return 400, {"content-type": "text/plain"}, b"Missing session ID"
-        if session in self.forgotten:
-            return 404, {}, b""
-        if "id" not in json.loads(body):
-            return 202, {}, b""
-        self.executed += 1
-        return answer(body, result={"content": [{"type": "text", "text": session}]})
-
-
 async def test_a_server_of_the_old_era_works_and_its_session_is_ended(
     make_pool: MakePool,
 ) -> None:
@@ -285,156 +192,6 @@ async def test_a_server_that_turns_station_away_is_unavailable(
             await pool.list_tools(definition)
     assert caught.value.permanent is permanent
     assert caught.value.outcome_unknown is unknown
-
-
-def calling(handler: Callable[[bytes], tuple[int, dict[str, str], bytes]]) -> Respond:
-    """An old-era server whose ``tools/call`` is answered by ``handler``."""
-    old = OldServer()
-
-    async def respond(
-        method: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        if body and json.loads(body).get("method") == "tools/call":
-            return handler(body)
-        return await old(method, headers, body)
-
-    return respond
-
-
-JSON = {"content-type": "application/json"}
-EVENTS = {"content-type": "text/event-stream"}
-
-
-@pytest.mark.parametrize(
-    ("response", "error"),
-    [
-        ((502, {}, b"bad gateway"), ToolCallLost),
-        ((200, JSON, b'{"half": '), ToolServerMisbehaved),
-        ((200, JSON | {"content-length": "999"}, b'{"half": '), ToolCallLost),
-        ((200, JSON, b"[" * 30_000_000), ToolServerMisbehaved),
-        ((200, JSON | {"content-encoding": "gzip"}, b"x"), ToolServerMisbehaved),
-        ((200, {"content-type": "text/html"}, b"<html>Log in</html>"), ToolServerMisbehaved),
-        ((202, {}, b""), ToolServerMisbehaved),
-        ((200, EVENTS | {"content-encoding": "gzip"}, b"x"), ToolServerMisbehaved),
-        ((200, EVENTS, b"data: " + b"x" * 30_000_000), ToolServerMisbehaved),
-        ((200, EVENTS, b": keep-alive\n" * 3_000_000), ToolServerMisbehaved),
-        ((200, EVENTS, b": nothing\n\n"), ToolCallLost),
-    ],
-    ids=[
-        "502",
-        "no json",
-        "cut off",
-        "huge",
-        "compressed",
-        "html",
-        "accepted",
-        "compressed events",
-        "huge event",
-        "endless comments",
-        "no event",
-    ],
-)
-async def test_a_broken_answer_fails_its_own_call_and_no_other(
-    pool: SessionPool, response: tuple[int, dict[str, str], bytes], error: type[ToolServerError]
-) -> None:
-    def handle(body: bytes) -> tuple[int, dict[str, str], bytes]:
-        if json.loads(body)["params"]["name"] == "good":
-            return answer(body, result={"content": [{"type": "text", "text": "fine"}]})
-        return response
-
-    async with raw_http(calling(handle)) as definition:
-        await pool.call(definition, "good", {}, timeout=5, repeatable=False)
-        broken, good = await asyncio.gather(
-            pool.call(definition, "broken", {}, timeout=5, repeatable=False),
-            pool.call(definition, "good", {}, timeout=5, repeatable=False),
-            return_exceptions=True,
-        )
-        assert isinstance(broken, error), broken
-        assert broken.outcome_unknown
-        assert not isinstance(good, BaseException), good
-        assert good.text == "fine"
-        assert pool.states()[0].sessions == 1
-
-
-@pytest.mark.parametrize(
-    ("where", "times"),
-    [("/mcp/", 1 + MOST_REDIRECTS), ("http://127.0.0.1:9/mcp", 1), ("http://[", 1)],
-    ids=["in a circle", "elsewhere", "nowhere"],
-)
-async def test_a_redirect_that_leads_nowhere_is_a_refusal(
-    pool: SessionPool, where: str, times: int
-) -> None:
-    asked: list[bytes] = []
-
-    def redirect(body: bytes) -> tuple[int, dict[str, str], bytes]:
-        asked.append(body)
-        return 307, {"location": where}, b""
-
-    async with raw_http(calling(redirect)) as definition:
-        with pytest.raises(ToolRefused, match="HTTP 307") as caught:
-            await pool.call(definition, "any", {}, timeout=5, repeatable=False)
-    assert not caught.value.outcome_unknown
-    assert len(asked) == times
-
-
-async def test_a_redirect_within_the_server_is_followed(pool: SessionPool) -> None:
-    """Frameworks send /mcp on to /mcp/, or the other way round."""
-    kept: list[str] = []
-
-    def handle(body: bytes) -> tuple[int, dict[str, str], bytes]:
-        if not kept:
-            kept.append(body.decode())
-            return 307, {"location": "/mcp/"}, b""
-        assert body.decode() == kept[0]
-        return answer(body, result={"content": [{"type": "text", "text": "fine"}]})
-
-    async with raw_http(calling(handle)) as definition:
-        result = await pool.call(definition, "any", {}, timeout=5, repeatable=False)
-    assert (result.text, len(kept)) == ("fine", 1)
-
-
-async def test_a_stream_that_ends_before_the_answer_is_resumed(pool: SessionPool) -> None:
-    resumed: list[str] = []
-    old = OldServer()
-
-    async def respond(
-        method: str, headers: dict[str, str], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
-        if method == "GET":
-            resumed.append(headers["last-event-id"])
-            result = {"content": [{"type": "text", "text": "at last"}]}
-            message = json.dumps({"jsonrpc": "2.0", "id": 0, "result": result})
-            return 200, EVENTS, f"data: {message}\n\n".encode()
-        if body and json.loads(body).get("method") == "tools/call":
-            return 200, EVENTS, b"id: e7\nretry: 10\ndata: \n\n"
-        return await old(method, headers, body)
-
-    async with raw_http(respond) as definition:
-        result = await pool.call(definition, "any", {}, timeout=5, repeatable=False)
-    assert result.text == "at last"
-    assert resumed == ["e7"]
-
-
-@pytest.mark.parametrize(
-    "mode",
-    [
-        "hangs",
-        "drips",
-        "drips-an-event",
-        "resumes",
-        "resumes-in-a-million-years",
-    ],
-)
-async def test_of_a_call_that_was_given_up_nothing_is_left(pool: SessionPool, mode: str) -> None:
-    with WrongServer() as server:
-        path = f"http/call/{mode}"
-        definition = replace(HttpServer("http", None).definition(), url=server.url(path))  # type: ignore[arg-type]
-        await pool.list_tools(definition)
-        before = len(asyncio.all_tasks())
-        with pytest.raises(ToolCallTimeout):
-            await pool.call(definition, "note", {}, timeout=0.5, repeatable=False)
-        await eventually(lambda: not +server.open and len(asyncio.all_tasks()) <= before)
-        await pool.close()
 
 
 async def test_an_answer_that_does_not_match_the_tools_own_schema_is_still_an_answer(
