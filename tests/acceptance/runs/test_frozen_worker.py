@@ -17,10 +17,7 @@ from tests.acceptance.runs import gated_tools
 from tests.acceptance.runs.stage import Stage, events, gapless, status
 from tests.processes import Crew, Process, alive, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 FINISHED = ("asking", "looking", "refused")
 DOUBTFUL = ("writing", "gated", "connecting")
 

@@ -24,10 +24,7 @@ from tests.processes import Process, until
 from toolservers import services as toolservers
 from toolservers.models import Tool, ToolServer
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 SLOTS = 32
 TIMEOUT = 60.0
 WITHIN = 90.0

@@ -21,10 +21,7 @@ from tests.acceptance.runs.hostile_stage import (
 from tests.acceptance.runs.stage import Stage, call
 from tests.processes import Process
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 SLOTS = 16
 STEPS = 5
 TIMEOUT = 15.0

@@ -24,10 +24,7 @@ from tests.acceptance.runs.hostile_stage import (
 from tests.acceptance.runs.stage import Stage, call
 from tests.processes import Process, alive, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 SLOTS = 16
 TIMEOUT = 60.0
 WITHIN = 150.0

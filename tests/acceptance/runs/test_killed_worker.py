@@ -19,10 +19,7 @@ from tests.acceptance.runs.conftest import LEASE
 from tests.acceptance.runs.stage import Stage, events, gapless, status
 from tests.processes import Crew, Process, alive, test_database_url, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 _BEHIND = """
 WITH RECURSIVE waits AS (
   SELECT pid, unnest(pg_blocking_pids(pid)) AS blocker, query

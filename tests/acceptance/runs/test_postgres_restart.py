@@ -18,10 +18,7 @@ from tests import stack
 from tests.acceptance.runs.stage import Stage, events, gapless
 from tests.processes import Crew, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 _ADDRESS = ("NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
 
 

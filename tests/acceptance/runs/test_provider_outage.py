@@ -13,10 +13,7 @@ from runs.scripted.testing import ScriptedModel
 from tests.acceptance.runs.stage import Stage, events
 from tests.processes import Crew, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_runs_wait_for_the_provider_and_use_up_nothing(

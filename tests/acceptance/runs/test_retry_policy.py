@@ -15,10 +15,7 @@ from tests import factories
 from tests.acceptance.runs.stage import Stage, call, events, gapless
 from tests.processes import Crew, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 _NOTE = call("append_line", text="{{input}}")
 _DOWN = {"say": "done", "error": {"status": 503}}
 SCRIPTS: list[dict[str, Any]] = [

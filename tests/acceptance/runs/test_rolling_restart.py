@@ -13,10 +13,7 @@ from runs.scripted.testing import ScriptedModel
 from tests.acceptance.runs.stage import Stage, events, gapless
 from tests.processes import GONE, Crew, Process, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 STEPS = 16
 
 

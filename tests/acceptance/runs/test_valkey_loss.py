@@ -17,10 +17,7 @@ from tests import factories, stack
 from tests.acceptance.runs.stage import Stage, events
 from tests.processes import Crew, Process, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 SLOTS = 2
 
 

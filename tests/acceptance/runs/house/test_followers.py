@@ -20,10 +20,7 @@ from tests import factories
 from tests.acceptance.runs.stage import Stage, events
 from tests.processes import Crew, Process, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 FOLLOWERS = 100
 CONNECTIONS = 6
 PATIENCE = 90.0

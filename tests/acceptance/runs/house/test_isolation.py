@@ -11,10 +11,7 @@ from tests.acceptance.runs.stage import Stage, events
 from tests.processes import Process
 from toolservers.hostile import digest
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_servers_of_the_same_name_are_processes_with_secrets_of_their_own(

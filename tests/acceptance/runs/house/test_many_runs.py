@@ -11,10 +11,7 @@ from runs.models import Run, RunEvent
 from tests.acceptance.runs.stage import THINKING, Stage, events
 from tests.processes import Process, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 MANY = 1000
 
 

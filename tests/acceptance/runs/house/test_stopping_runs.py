@@ -14,10 +14,7 @@ from tests import factories, stack
 from tests.acceptance.runs.stage import Stage, events, status
 from tests.processes import Process, until
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.xdist_group("processes"),
-]
+pytestmark = pytest.mark.django_db(transaction=True)
 AT_ONCE = 3.0
 TIMEOUT = 2.0
 
