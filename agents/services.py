@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import jsonschema
 from django.db import models, transaction
 from django.db.models import Max
 
@@ -14,6 +13,7 @@ from agents.errors import AgentNotFound
 from agents.models import Agent, AgentVersion
 from station.accounts.services import store
 from station.core.errors import Conflict, InvalidInput
+from station.core.json_schema import InvalidSchema, Schema
 from station.core.principal import Principal, Role
 
 _GRANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/(\*|[^/\s*]{1,200})")
@@ -79,10 +79,9 @@ def check_schema(where: str, schema: object) -> None:
     if not isinstance(schema, Mapping):
         raise InvalidInput(where, "is not a JSON Schema: a JSON object is needed")
     try:
-        jsonschema.Draft202012Validator.check_schema(dict(schema))
-    except jsonschema.SchemaError as error:
-        path = "".join(f".{step}" for step in error.absolute_path)
-        raise InvalidInput(f"{where}{path}", error.message[:300]) from None
+        Schema(schema)
+    except InvalidSchema as error:
+        raise InvalidInput(f"{where}{error.path}", error.problem) from None
 
 
 def visible(principal: Principal) -> models.QuerySet[Agent]:

@@ -11,6 +11,9 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 """The most that is read of one answer, protocol included."""
 
 
+_MOST_TOKENS = 10**9
+
+
 class AnswerTooLarge(Exception):
     """The body of one answer went past :data:`MAX_ANSWER_BYTES`."""
 
@@ -94,7 +97,7 @@ class Assembly:
                 self.usage = _usage(usage)
             for choice in (chunk.get("choices") or [])[:1]:
                 self._add_choice(choice)
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
+        except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
             raise ModelMalformed(
                 "The model's answer does not have the protocol's shape."
             ) from error
@@ -150,33 +153,27 @@ class Assembly:
         for index, call in sorted(self._calls.items()):
             if not call.name:
                 raise ModelMalformed("The model asked for a tool call without a name.")
-            raw = "".join(call.arguments)
             calls.append(
                 ToolCall(
                     id=call.id or f"call_{index}",
                     name=call.name,
-                    arguments=_arguments(raw),
-                    raw_arguments=raw,
+                    raw_arguments="".join(call.arguments),
                 )
             )
         return tuple(calls)
 
 
-def _arguments(raw: str) -> dict[str, Any] | None:
-    """The arguments as an object; nothing written means none, as models do for such tools."""
-    if not raw.strip():
-        return {}
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _usage(usage: Mapping[str, Any]) -> Usage:
     cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
     return Usage(
-        input_tokens=int(usage.get("prompt_tokens") or 0),
-        output_tokens=int(usage.get("completion_tokens") or 0),
-        cached_tokens=int(cached or 0),
+        input_tokens=_tokens(usage.get("prompt_tokens")),
+        output_tokens=_tokens(usage.get("completion_tokens")),
+        cached_tokens=_tokens(cached),
     )
+
+
+def _tokens(count: Any) -> int:
+    tokens = int(count or 0)
+    if not 0 <= tokens <= _MOST_TOKENS:
+        raise ValueError("tokens")
+    return tokens

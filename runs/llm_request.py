@@ -86,6 +86,6 @@ def _message(message: Message) -> dict[str, Any]:
         text = call.raw_arguments
         if call.arguments is None:
             text = json.dumps({"malformed_arguments": call.raw_arguments}, ensure_ascii=False)
-        function = {"name": call.name, "arguments": text or "{}"}
+        function = {"name": call.name, "arguments": text.strip() or "{}"}
         calls.append({"id": call.id, "type": "function", "function": function})
     return {"role": message.role, "content": message.content or None, "tool_calls": calls}

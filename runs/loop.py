@@ -5,17 +5,11 @@ effect is announced in the journal before it is made, so that a run can be taken
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
-
-from jsonschema import Draft202012Validator, SchemaError
-from jsonschema.exceptions import best_match
-from jsonschema_specifications import REGISTRY
-from referencing.exceptions import Unresolvable as ReferencingError
 
 from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import OutputInvalid, StepLimitReached, ToolOutcomeUnknown
@@ -27,6 +21,8 @@ from runs.ports import (
     Toolbox,
 )
 from runs.replay import Brief, OpenCall, Story
+from station.core import strict_json
+from station.core.json_schema import InvalidSchema, Schema
 
 _MOST_CALLS = 64
 _LARGEST_ARGUMENTS = 256 * 1024
@@ -150,14 +146,7 @@ async def _record_calls(
     once: the model reads it and can do better.
     """
     story.add(answer.kind, answer.payload)
-    announced = list(story.open_calls)
-    entries = []
-    for call in announced:
-        problem = _refusal(call, tools)
-        entries.append(call.intent() if problem is None else call.result(problem, error=True))
-    await _record(story, journal, *entries, before=answer, spent=spent)
-    for call in announced:
-        call.ready = True
+    await _announce(story, story.open_calls, tools, journal, before=answer, spent=spent)
 
 
 async def _make_calls(story: Story, tools: Toolbox, journal: Journal) -> tuple[OpenCall, ...]:
@@ -165,6 +154,7 @@ async def _make_calls(story: Story, tools: Toolbox, journal: Journal) -> tuple[O
 
     A call announced by an earlier execution is announced again before it is repeated, and it is
     repeated only when its tool says that this is harmless or a person said that it did not happen.
+    Whose tool is gone meanwhile gets its error as result.
     """
     again = [
         call
@@ -172,9 +162,7 @@ async def _make_calls(story: Story, tools: Toolbox, journal: Journal) -> tuple[O
         if not call.ready and (not call.in_doubt or tools.is_repeatable(call.call.name))
     ]
     if again:
-        await _record(story, journal, *(call.intent() for call in again))
-        for call in again:
-            call.ready = True
+        await _announce(story, again, tools, journal)
     try:
         async with asyncio.TaskGroup() as group:
             for call in story.open_calls:
@@ -183,6 +171,27 @@ async def _make_calls(story: Story, tools: Toolbox, journal: Journal) -> tuple[O
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return tuple(story.open_calls)
+
+
+async def _announce(
+    story: Story,
+    calls: Sequence[OpenCall],
+    tools: Toolbox,
+    journal: Journal,
+    *,
+    before: Entry | None = None,
+    spent: Spent | None = None,
+) -> None:
+    """Store the intents of calls that are to be made, or the results of those that cannot be."""
+    announced = list(calls)
+    problems = [_refusal(call, tools) for call in announced]
+    entries = [
+        call.intent() if problem is None else call.result(problem, error=True)
+        for call, problem in zip(announced, problems, strict=True)
+    ]
+    await _record(story, journal, *entries, before=before, spent=spent)
+    for call in announced:
+        call.ready = True
 
 
 async def _make_call(call: OpenCall, story: Story, tools: Toolbox, journal: Journal) -> None:
@@ -231,21 +240,23 @@ def _refusal(call: OpenCall, tools: Toolbox) -> str | None:
     if spec is None:
         names = ", ".join(spec.name for spec in tools.specs()) or "none"
         return f"there is no tool {call.call.name!r}; there are: {names}"
-    if call.call.arguments is None:
-        return "the arguments are not a JSON object"
-    return violation(spec.input_schema, call.call.arguments)
-
-
-def violation(schema: Mapping[str, Any], value: Any) -> str | None:
-    """What in ``value`` does not match the JSON Schema, in one line; ``None`` when it matches."""
     try:
-        error = best_match(Draft202012Validator(schema, registry=REGISTRY).iter_errors(value))
-    except (ReferencingError, SchemaError, RecursionError):
+        arguments = call.call.read_arguments()
+    except ValueError as error:
+        return f"the arguments are not a JSON object: {error}"
+    return _violation(spec.input_schema, arguments)
+
+
+def _violation(schema: Mapping[str, Any], value: Any) -> str | None:
+    """What in ``value`` does not match the schema; ``None`` when it does, or the schema is none.
+
+    A tool's schema is what its server says; the server itself refuses what it does not take.
+    """
+    try:
+        found = Schema(schema).violation(value)
+    except InvalidSchema:
         return None
-    if error is None:
-        return None
-    path = "".join(f"[{step!r}]" for step in error.absolute_path)
-    return f"{path} {error.message}".strip()[:500]
+    return None if found is None else str(found)
 
 
 def _check_output(brief: Brief, content: str) -> tuple[Any, str | None]:
@@ -253,10 +264,10 @@ def _check_output(brief: Brief, content: str) -> tuple[Any, str | None]:
     if brief.output_schema is None:
         return None, None
     try:
-        value = json.loads(_unfenced(content))
-    except (ValueError, RecursionError) as error:
+        value = strict_json.loads(_unfenced(content))
+    except ValueError as error:
         return None, f"it is not JSON ({error})"
-    return value, violation(brief.output_schema, value)
+    return value, _violation(brief.output_schema, value)
 
 
 def _unfenced(content: str) -> str:

@@ -6,8 +6,10 @@ Pure Python: the loop, its fakes and every adapter share these shapes and nothin
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
+from station.core import strict_json
 from station.core.errors import Kind, StationError
 
 
@@ -17,10 +19,27 @@ class ToolCall:
 
     id: str
     name: str
-    arguments: dict[str, Any] | None
-    """None when what the model wrote was no JSON object."""
     raw_arguments: str
     """The text the model wrote."""
+
+    @cached_property
+    def arguments(self) -> dict[str, Any] | None:
+        """What the text says; ``None`` when it is no JSON object."""
+        try:
+            return self.read_arguments()
+        except ValueError:
+            return None
+
+    def read_arguments(self) -> dict[str, Any]:
+        """What the text says. Nothing written means none, as models do for such tools.
+
+        Raises:
+            ValueError: it is no JSON object; the message says why not.
+        """
+        value = strict_json.loads(self.raw_arguments) if self.raw_arguments.strip() else {}
+        if not isinstance(value, dict):
+            raise ValueError("it is something else")
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,6 @@ class Story:
             ToolCall(
                 id=call["id"],
                 name=call["name"],
-                arguments=_arguments(call["arguments"]),
                 raw_arguments=call["arguments"],
             )
             for call in payload["tool_calls"]
@@ -162,12 +161,3 @@ def _opening(brief: Brief) -> tuple[Message, ...]:
     if brief.data:
         task += f"\n\nData:\n{json.dumps(brief.data, ensure_ascii=False, indent=1)}"
     return (Message(role="system", content=prompt), Message(role="user", content=task))
-
-
-def _arguments(raw: str) -> dict[str, Any] | None:
-    """The arguments a model wrote, or ``None`` when they are no JSON object."""
-    try:
-        parsed = json.loads(raw or "{}")
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None

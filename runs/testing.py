@@ -37,8 +37,7 @@ def answer(content: str = "", *calls: ToolCall) -> ModelAnswer:
 def call(name: str, arguments: Any = None, *, call_id: str = "") -> ToolCall:
     """A tool call; ``arguments`` that are a text stand for what a model wrote, JSON or not."""
     raw = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-    parsed = None if isinstance(arguments, str) else dict(arguments or {})
-    return ToolCall(id=call_id or f"call-{name}", name=name, arguments=parsed, raw_arguments=raw)
+    return ToolCall(id=call_id or f"call-{name}", name=name, raw_arguments=raw)
 
 
 @dataclass

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import jsonschema
 from mcp_types import Tool, ToolAnnotations
 
 from station.core.errors import InvalidInput
+from station.core.json_schema import Schema as JsonSchema
 
 DEFAULT_WAIT = 50.0
 """Seconds; below the minute after which many clients give up on a tool."""
@@ -15,7 +15,6 @@ LONGEST_WAIT = 600.0
 PREFIX = "agent"
 _LONGEST_NAME = 64
 _DIGEST = 8
-_LONGEST_PROBLEM = 300
 
 Schema = Mapping[str, Any]
 
@@ -127,19 +126,12 @@ def tool_name(environment: str, agent: str) -> str:
 
 def check(schema: Schema, arguments: Mapping[str, Any]) -> None:
     """Raise :class:`InvalidInput` naming the first argument that does not fit ``schema``."""
-    validator = jsonschema.Draft202012Validator(schema)
-    error = next(iter(sorted(validator.iter_errors(dict(arguments)), key=_order)), None)
-    if error is None:
+    violation = JsonSchema(schema).violation(dict(arguments))
+    if violation is None:
         return
-    path = ".".join(str(step) for step in error.absolute_path)
     known = ", ".join(schema["properties"]) or "none"
     raise InvalidInput(
-        path or "arguments",
-        error.message[:_LONGEST_PROBLEM],
+        ".".join(map(str, violation.path)) or "arguments",
+        violation.message,
         fix=f"The tool's arguments are: {known}.",
     )
-
-
-def _order(error: jsonschema.ValidationError) -> tuple[bool, str]:
-    """What is missing comes first: that is what a caller has to know."""
-    return error.validator != "required", error.message

@@ -81,7 +81,7 @@ async def test_a_stream_is_told_in_pieces_that_add_up_to_the_answer() -> None:
 
 
 async def test_a_conversation_is_sent_with_its_tool_calls_and_results() -> None:
-    call = ToolCall(id="c1", name="look", arguments=None, raw_arguments="{oops")
+    call = ToolCall(id="c1", name="look", raw_arguments="{oops")
     messages = (
         Message(role="system", content="Be brief."),
         Message(role="user", content="Look."),

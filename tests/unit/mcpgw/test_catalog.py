@@ -40,7 +40,7 @@ def test_every_schema_is_one_and_closed(tool: Tool) -> None:
 
 
 def test_what_is_missing_is_told_before_what_is_wrong() -> None:
-    with pytest.raises(InvalidInput, match="'task' is a required property") as caught:
+    with pytest.raises(InvalidInput, match='"task" is a required property') as caught:
         catalog.check(catalog.AGENT_SCHEMA, {"data": 5})
     assert "task, data" in caught.value.fix
 

@@ -72,9 +72,11 @@ async def test_parallel_calls_are_answered_to_the_model_in_the_order_it_asked() 
     ("asked", "complaint"),
     [
         (call("nope"), "there is no tool 'nope'; there are: t"),
-        (call("t", "{broken"), "the arguments are not a JSON object"),
-        (call("t", '["list"]'), "the arguments are not a JSON object"),
-        (call("t", {"n": "one"}), "['n'] 'one' is not of type 'integer'"),
+        (call("t", "{broken"), "the arguments are not a JSON object: Expecting"),
+        (call("t", '["list"]'), "the arguments are not a JSON object: it is something else"),
+        (call("t", '{"n": NaN}'), "the arguments are not a JSON object: NaN is no JSON"),
+        (call("t", '{"n": 1e999}'), "the arguments are not a JSON object: the number 1e999"),
+        (call("t", {"n": "one"}), '[\'n\'] "one" is not of type "integer"'),
     ],
 )
 async def test_a_call_that_cannot_be_made_becomes_an_error_the_model_reads(
@@ -84,7 +86,7 @@ async def test_a_call_that_cannot_be_made_becomes_an_error_the_model_reads(
         {"t": lambda _: "x"}, schemas={"t": {"properties": {"n": {"type": "integer"}}}}
     )
     _, model, journal = await run([answer("", asked), answer("ok")], tools)  # type: ignore[arg-type]
-    assert model.requests[1].messages[-1].content == f"Error: {complaint}"
+    assert model.requests[1].messages[-1].content.startswith(f"Error: {complaint}")
     assert kinds(journal) == ["model.answered", "tool.returned"]
     assert tools.calls == []
 
@@ -198,6 +200,25 @@ async def test_a_decided_call_is_taken_as_done_or_made_again(
     assert model.requests[0].messages[-1].content == reads
 
 
+async def test_a_call_to_repeat_whose_tool_is_gone_is_answered_with_an_error() -> None:
+    history = await interrupted(
+        FakeToolbox({"w": lambda _: "x", "v": lambda _: "v"}), call("w"), call("v")
+    )
+    payload = {"by": "alice", "decision": "repeat"}
+    decided = [
+        Event(seq=9 + n, kind=Kind.DECIDED, at=history[-1].at, payload={**payload, "call_id": name})
+        for n, name in enumerate(("call-w", "call-v"))
+    ]
+    left = FakeToolbox({"v": lambda _: "v"})
+    result, model, journal = await run([answer("ok")], left, MemoryJournal([*history, *decided]))
+    assert isinstance(result, Finish)
+    assert [name for name, _, _ in left.calls] == ["v"]
+    gone, made = model.requests[0].messages[-2:]
+    assert gone.content == "Error: there is no tool 'w'; there are: v"
+    assert made.content == "v"
+    assert kinds(journal)[-3:] == ["tool.returned", "tool.called", "tool.returned"]
+
+
 # --- structured answers -----------------------------------------------------------------------
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -214,8 +235,14 @@ async def test_an_answer_that_breaks_its_schema_may_be_mended_once() -> None:
     result, model, journal = await run([answer("{}"), answer('{"n": 2}')], output_schema=SCHEMA)
     assert isinstance(result, Finish)
     assert result.output_data == {"n": 2}
-    assert "'n' is a required property" in model.requests[1].messages[-1].content
+    assert '"n" is a required property' in model.requests[1].messages[-1].content
     assert kinds(journal) == ["model.answered", "output.rejected"]
+
+
+async def test_an_answer_with_a_number_that_is_none_may_be_mended() -> None:
+    result, model, _ = await run([answer('{"n": NaN}'), answer('{"n": 2}')], output_schema=SCHEMA)
+    assert isinstance(result, Finish)
+    assert "NaN is no JSON" in model.requests[1].messages[-1].content
 
 
 async def test_an_answer_that_stays_wrong_fails_the_run() -> None:

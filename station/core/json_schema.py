@@ -1,0 +1,97 @@
+"""JSON Schema with bounds: no pattern and no reference in a schema can hold up the process.
+
+Schemas come from tool servers and from people. ``re`` and the pure Python validators would give a
+hostile or unlucky one the whole process: backtracking holds the interpreter for hours. The engine
+here matches in linear time where it can, counts its steps where it cannot, and fetches nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema_rs import FancyRegexOptions, ValidationError, validator_for
+from jsonschema_rs import ValidationErrorKind as What
+
+_MOST_STEPS = 100_000
+"""Of backtracking, in one match of a pattern that cannot be matched in linear time."""
+_LONGEST = 300
+_GIVEN_UP = (What.BacktrackLimitExceeded, What.RegexEngineFailure)
+
+
+class InvalidSchema(ValueError):
+    """This is no JSON Schema. ``path`` says where, as ``.properties.a``; "" is the whole."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path} {problem}".strip())
+        self.path, self.problem = path, problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation:
+    """Where a value does not fit, and how."""
+
+    path: tuple[str | int, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{''.join(f'[{step!r}]' for step in self.path)} {self.message}".strip()
+
+
+class Schema:
+    """A schema that values are held against; of the draft its ``$schema`` names, else 2020-12."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        """Compile ``schema``.
+
+        Raises:
+            InvalidSchema: it is none, or it refers to another document.
+        """
+        try:
+            self._validator = validator_for(
+                dict(schema),
+                offline=True,
+                validate_formats=False,
+                pattern_options=FancyRegexOptions(backtrack_limit=_MOST_STEPS),
+            )
+        except ValidationError as error:
+            path = "".join(f".{step}" for step in error.instance_path)
+            raise InvalidSchema(path, _shortened(error.message)) from None
+        except ValueError as error:  # nested too deep, or a text that is no Unicode
+            raise InvalidSchema("", _shortened(str(error))) from None
+
+    def violation(self, value: Any) -> Violation | None:
+        """What in ``value`` does not fit, the most telling one; ``None`` when it fits.
+
+        ``value`` is JSON, nested no deeper than :mod:`station.core.strict_json` admits. What the
+        engine gives up on, such as a pattern that takes too many steps, counts as fitting.
+        """
+        try:
+            errors = [
+                e for e in self._validator.iter_errors(value) if not isinstance(e.kind, _GIVEN_UP)
+            ]
+        except ValueError:
+            return None
+        return _of(min(errors, key=_remoteness)) if errors else None
+
+
+def _remoteness(error: ValidationError) -> tuple[int, bool]:
+    """What is wrong near the top says most, and there, what is missing."""
+    return len(error.instance_path), not isinstance(error.kind, What.Required)
+
+
+def _of(error: ValidationError) -> Violation:
+    """The error itself; of alternatives that all failed, that of the one which came furthest."""
+    if isinstance(error.kind, What.AnyOf | What.OneOfNotValid):
+        branches = [min(branch, key=_remoteness) for branch in error.kind.context if branch]
+        inner = max(branches, key=lambda each: len(each.instance_path), default=error)
+        if len(inner.instance_path) > len(error.instance_path):
+            return _of(inner)
+    return Violation(path=tuple(error.instance_path), message=_shortened(error.message))
+
+
+def _shortened(message: str) -> str:
+    """The message without the middle of what it quotes: what is wrong stands at its end."""
+    if len(message) <= _LONGEST:
+        return message
+    half = _LONGEST // 2 - 2
+    return f"{message[:half]} … {message[-half:]}"
