@@ -5,7 +5,7 @@ import re
 from django.db import transaction
 
 from agents.models import Agent
-from agents.services import get
+from agents.services import visible
 from station.accounts.environments import check_cap
 from station.accounts.services import store
 from station.core.errors import InvalidInput
@@ -55,7 +55,7 @@ def update(
         if value is not None:
             setattr(row, name, value)
     store(row, taken=f"There is an agent {row.name!r} in this environment already.")
-    return get(principal, agent.pk)
+    return visible(principal).get(pk=agent.pk)
 
 
 def _check_key(path: str) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Max
 from agents import retrying
 from agents.errors import AgentNotFound
 from agents.models import Agent, AgentVersion
-from station.accounts.services import store
+from station.accounts.services import id_in, store
 from station.core.errors import Conflict, InvalidInput
 from station.core.json_schema import InvalidSchema, Schema
 from station.core.principal import Principal, Role
@@ -91,7 +91,9 @@ def visible(principal: Principal) -> models.QuerySet[Agent]:
 
 
 def get(principal: Principal, reference: int | str, *, environment_id: int | None = None) -> Agent:
-    """The agent with that id or name.
+    """The agent that a caller named: a number is an id, a text a name or else an id.
+
+    Who has an agent's id already looks it up among the :func:`visible`: names may be digits.
 
     Raises:
         AgentNotFound: none is visible under that reference.
@@ -100,19 +102,19 @@ def get(principal: Principal, reference: int | str, *, environment_id: int | Non
     rows = visible(principal)
     if environment_id is not None:
         rows = rows.filter(environment_id=environment_id)
-    text = str(reference)
-    found = list(rows.filter(name=text)[:2])
-    if not found and text.isdecimal() and len(text) < 19:
-        found = list(rows.filter(pk=int(text)))
+    found = [] if isinstance(reference, int) else list(rows.filter(name=reference)[:2])
+    if not found and (pk := id_in(reference)) is not None:
+        found = list(rows.filter(pk=pk))
     if not found:
         raise AgentNotFound(
-            f"There is no agent {text!r} that you may see.", fix="`station agent list` shows them."
+            f"There is no agent {str(reference)!r} that you may see.",
+            fix="`station agent list` shows them.",
         )
     if len(found) > 1:
         names = ", ".join(agent.environment.name for agent in found)
         raise Conflict(
-            f"Agent {text!r} exists in several environments ({names}).",
-            fix="Choose one with --env, or use the agent's id.",
+            f"Agent {reference!r} exists in several environments ({names}).",
+            fix="Name the environment too, or use the agent's id.",
         )
     return found[0]
 
@@ -132,7 +134,7 @@ def create(
         agent = Agent(environment_id=environment_id, name=name, description=description)
         store(agent, taken=f"There is an agent {name!r} in this environment already.")
         _add_version(principal, agent, definition)
-    return get(principal, agent.pk)
+    return visible(principal).get(pk=agent.pk)
 
 
 def add_version(principal: Principal, agent: Agent, definition: Definition) -> AgentVersion:

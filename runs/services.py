@@ -19,9 +19,10 @@ from runs.bell import ring_after_commit
 from runs.entries import Entry, Event, Kind
 from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFound
 from runs.models import Run, RunEvent, Submission
-from runs.states import TERMINAL
+from runs.states import LIVE
+from station.accounts.services import id_in
 from station.config import current
-from station.core.errors import InputTooLarge, InvalidInput
+from station.core.errors import Forbidden, InputTooLarge, InvalidInput
 from station.core.principal import Principal, Role
 
 _LARGEST_INPUT = 1024 * 1024
@@ -84,7 +85,7 @@ def submit(
     """Store a queued run, and ring after the commit. For operators of the agent's environment.
 
     With an ``idempotency_key`` the same request by the same principal is stored once within 24
-    hours; repetitions get the run of the first.
+    hours; repetitions get the run of the first, also when a new one would be refused by now.
 
     Raises:
         AgentDisabled: the agent accepts no runs.
@@ -94,21 +95,7 @@ def submit(
     """
     principal.require(Role.OPERATOR, agent.environment_id)
     request.check()
-    key = _concurrency_key(agent, request.data)
-    if not agent.enabled or agent.current_version is None:
-        raise AgentDisabled(
-            f"Agent {agent.name!r} is disabled and accepts no runs.",
-            fix="Enable it first: `station agent enable`.",
-        )
-    new = partial(
-        _store,
-        principal,
-        agent,
-        request,
-        concurrency_key=key,
-        request_id=request_id,
-        retry_of=retry_of,
-    )
+    new = partial(_store, principal, agent, request, request_id=request_id, retry_of=retry_of)
     if idempotency_key is None:
         with transaction.atomic():
             return new()
@@ -135,7 +122,7 @@ def retry(
             fix="Cancel it first.",
         )
     request = Request(input=run.input, data=run.data, priority=run.priority, timeout=run.timeout)
-    agent = agents.get(principal, run.agent_id)
+    agent = agents.visible(principal).get(pk=run.agent_id)
     with transaction.atomic():
         return submit(
             principal,
@@ -155,13 +142,12 @@ def visible(principal: Principal) -> models.QuerySet[Run]:
 
 def get(principal: Principal, run_id: int | str) -> Run:
     """The run with that id. Raises :class:`RunNotFound`."""
-    text = str(run_id)
-    run = None
-    if text.isdecimal() and len(text) < 19:
-        run = visible(principal).filter(pk=int(text)).first()
+    pk = id_in(run_id)
+    run = None if pk is None else visible(principal).filter(pk=pk).first()
     if run is None:
         raise RunNotFound(
-            f"There is no run {text!r} that you may see.", fix="`station run list` shows them."
+            f"There is no run {str(run_id)!r} that you may see.",
+            fix="`station run list` shows them.",
         )
     return run
 
@@ -194,11 +180,18 @@ def cancel_many(principal: Principal, rows: models.QuerySet[Run], *, limit: int 
     the rest. For operators of every environment concerned; otherwise nothing is cancelled.
     """
     live = unfinished(rows)
-    for environment_id in live.order_by().values_list("environment_id", flat=True).distinct():
-        principal.require(Role.OPERATOR, environment_id)
-    held = [e for e, role in principal.roles.items() if role >= Role.OPERATOR]
+    concerned = live.order_by().values_list("environment_id", "environment__name").distinct()
+    for environment_id, name in concerned:
+        held = principal.role_in(environment_id)
+        if held is None or held < Role.OPERATOR:
+            raise Forbidden(
+                f"Some of these runs are in environment {name!r}, where {principal.label} is no "
+                "operator. Nothing is cancelled.",
+                fix="Leave that environment out, or ask an admin of it for the role.",
+            )
     if not principal.platform_admin:  # a run of another environment may have come meanwhile
-        live = live.filter(environment_id__in=held)
+        mine = [e for e, role in principal.roles.items() if role >= Role.OPERATOR]
+        live = live.filter(environment_id__in=mine)
     chosen = list(live.order_by("pk").values_list("pk", flat=True)[:limit])
     return sum(
         _end(chosen[first : first + _ENDED_TOGETHER], principal.label)
@@ -208,8 +201,8 @@ def cancel_many(principal: Principal, rows: models.QuerySet[Run], *, limit: int 
 
 def unfinished(rows: models.QuerySet[Run]) -> models.QuerySet[Run]:
     """Those of ``rows`` that have neither ended nor been told to stop."""
-    ended = [status.value for status in TERMINAL]
-    return rows.exclude(status__in=ended).filter(cancel_requested_at=None)
+    live = [status.value for status in LIVE]  # what is not ended, in words that fit an index
+    return rows.filter(status__in=live, cancel_requested_at=None)
 
 
 def _end(run_ids: Sequence[int], by: str) -> int:
@@ -279,13 +272,17 @@ def _store(
     agent: Agent,
     request: Request,
     *,
-    concurrency_key: str,
     request_id: str,
     retry_of: int | None,
 ) -> Run:
-    queue.check_room()
     version = agent.current_version
-    assert version is not None
+    if not agent.enabled or version is None:
+        raise AgentDisabled(
+            f"Agent {agent.name!r} is disabled and accepts no runs.",
+            fix="Enable it first: `station agent enable`.",
+        )
+    concurrency_key = _concurrency_key(agent, request.data)
+    queue.check_room()
     run = Run(
         environment=agent.environment,
         agent=agent,

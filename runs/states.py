@@ -18,6 +18,8 @@ class Status(StrEnum):
 
 TERMINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
 
+LIVE = frozenset(Status) - TERMINAL
+
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELLED, Status.TIMED_OUT}),
     Status.RUNNING: TERMINAL | {Status.QUEUED, Status.WAITING},

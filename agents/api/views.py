@@ -23,6 +23,11 @@ from station.accounts.api.shapes import InEnvironment
 BY_REFERENCE = "By id, or by name; with `environment` where several know the name."
 
 
+def _within(agent: Agent) -> dict[str, str]:
+    """The query that makes a path with the agent's name lead to this one."""
+    return {"environment": agent.environment.name}
+
+
 class Agents(Door):
     """The agents of your environments."""
 
@@ -67,7 +72,8 @@ class Agents(Door):
             description=self.given.get("description", ""),
             definition=definition,
         )
-        return self.created(AgentDetailSerializer(row).data, "agent", agent=row.pk)
+        answer = AgentDetailSerializer(row).data
+        return self.created(answer, "agent", agent=row.name, query=_within(row))
 
 
 class OfAgent(Door):
@@ -141,7 +147,9 @@ class Versions(OfAgent):
         row = self.agent(agent)
         version = services.add_version(self.principal, row, Definition(**self.given))
         answer = VersionSerializer(version).data
-        return self.created(answer, "version", agent=row.pk, number=version.number)
+        return self.created(
+            answer, "version", agent=row.name, number=version.number, query=_within(row)
+        )
 
 
 class Version(OfAgent):

@@ -145,7 +145,11 @@ class RunDetailSerializer(RunSerializer):
             "self": reverse("run", kwargs=own),
             "events": reverse("run-events", kwargs=own),
             "stream": reverse("run-stream", kwargs=own),
-            "agent": reverse("agent", kwargs={"agent": run.agent_id}),
+            "agent": reverse(
+                "agent",
+                kwargs={"agent": run.agent.name},
+                query={"environment": run.environment.name},
+            ),
         }
 
 

@@ -16,7 +16,7 @@ from runs.follow import release_connection
 from runs.models import Run, RunEvent
 from runs.narration import failed, summary
 from runs.queue import why_queued
-from runs.states import TERMINAL
+from runs.states import LIVE
 from station.commands import (
     Exit,
     Session,
@@ -143,7 +143,7 @@ def _positions(agent_id: int) -> Iterator[tuple[int, int]]:
     """(run, number of its last event) of the runs that can have news."""
     rows = Run.objects.filter(agent_id=agent_id).order_by("-id")
     yield from rows[:_NEWEST_RUNS].values_list("pk", "last_seq")
-    live = rows.exclude(status__in=[status.value for status in TERMINAL])
+    live = rows.filter(status__in=[status.value for status in LIVE])
     yield from live[:_NEWEST_RUNS].values_list("pk", "last_seq")
 
 

@@ -18,6 +18,7 @@ from station.core.errors import Forbidden, InvalidInput, NotFound
 from station.core.principal import Principal, Role
 
 _LARGEST_VALUE = 64 * 1024
+_DIGITS_TOO_MANY = 19
 _REFERENCE = re.compile(r"\$\{(secret|var):([^}]*)\}")
 
 
@@ -42,6 +43,12 @@ def store(row: models.Model, *, taken: str) -> None:
         raise
 
 
+def id_in(reference: int | str) -> int | None:
+    """The row's id that a caller's reference can stand for, if it can stand for one."""
+    text = str(reference)
+    return int(text) if text.isdecimal() and len(text) < _DIGITS_TOO_MANY else None
+
+
 # --- environments ---------------------------------------------------------------------------
 
 
@@ -51,14 +58,20 @@ def visible_environments(principal: Principal) -> models.QuerySet[Environment]:
     return environments if principal.platform_admin else environments.filter(pk__in=principal.roles)
 
 
-def environment(principal: Principal, name: str) -> Environment:
-    """The environment called ``name`` (or with that id). Raises :class:`EnvironmentNotFound`."""
-    wanted = models.Q(name=name)
-    if name.isdecimal() and len(name) < 19:
-        wanted |= models.Q(pk=int(name))
-    found = visible_environments(principal).filter(wanted).first()
+def environment(principal: Principal, reference: int | str) -> Environment:
+    """The environment that a caller named: a number is an id, a text a name or else an id.
+
+    Raises:
+        EnvironmentNotFound: the principal is a member of none like that.
+    """
+    rows = visible_environments(principal)
+    found = None if isinstance(reference, int) else rows.filter(name=reference).first()
+    if found is None and (pk := id_in(reference)) is not None:
+        found = rows.filter(pk=pk).first()
     if found is None:
-        raise EnvironmentNotFound(f"There is no environment {name!r} that you are a member of.")
+        raise EnvironmentNotFound(
+            f"There is no environment {str(reference)!r} that you are a member of."
+        )
     return found
 
 

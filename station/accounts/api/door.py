@@ -74,9 +74,14 @@ class Door(View):
         with filtering("environment"):
             return services.environment(self.principal, self.wanted["environment"]).pk
 
-    def created(self, answer: Any, route: str, **path: Any) -> Response:
-        """201 with the address of what was created."""
-        where = {"Location": reverse(route, kwargs=path)}
+    def created(
+        self, answer: Any, route: str, *, query: Mapping[str, str] | None = None, **path: Any
+    ) -> Response:
+        """201 with the address of what was created, by its name where it has one.
+
+        A path with an id would lead to whatever else is called by these digits.
+        """
+        where = {"Location": reverse(route, kwargs=path, query=query)}
         return Response(answer, status=HTTP_201_CREATED, headers=where)
 
     def page(

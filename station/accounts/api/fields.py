@@ -228,19 +228,22 @@ class Seconds(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
 class Reference(serializers.Field[Any, Any, Any, Any]):
-    """A name, or an id as a number or a text; the service finds what it stands for."""
+    """A name, or an id as a number or a text; the service finds what it stands for.
+
+    A number of JSON can only be an id, so it stays one.
+    """
 
     default_error_messages = {
         "invalid": "must be a name or an id",
         "null": "must be a name or an id, not null",
     }
 
-    def to_internal_value(self, data: Any) -> str:
+    def to_internal_value(self, data: Any) -> int | str:
         if isinstance(data, bool) or not isinstance(data, str | int) or data == "":
             self.fail("invalid")
         if isinstance(data, str) and _UNSTORABLE.search(data):
             raise serializers.ValidationError(_REFUSED)
-        return str(data) if not isinstance(data, int) or abs(data) < _LARGEST_INTEGER else "0"
+        return data
 
     def to_representation(self, value: Any) -> Any:
         return value

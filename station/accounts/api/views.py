@@ -51,7 +51,7 @@ class Environments(Door):
     def post(self, request: Request) -> Response:
         row = services.create_environment(self.principal, **self.given)
         answer = EnvironmentSerializer(row, context={"principal": self.principal})
-        return self.created(answer.data, "environment", environment=row.pk)
+        return self.created(answer.data, "environment", environment=row.name)
 
 
 class OneEnvironment(Door):
