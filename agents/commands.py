@@ -134,7 +134,9 @@ def show_agent(session: Session, *, name: str, env: str | None, as_json: bool) -
 @click.option("--prompt", required=True, help="What it is to do; @FILE reads it, @- from stdin.")
 @click.option("--description", default="", help="What it is for.")
 @click.option("--model", default="", help="The model it asks; the configured one when left out.")
-@click.option("--fallback-model", "fallbacks", multiple=True, help="Asked when the model fails.")
+@click.option(
+    "--fallback-model", "fallback_models", multiple=True, help="Asked when the model fails."
+)
 @click.option("--tool", "tools", multiple=True, metavar="SERVER/TOOL", help="A tool, or SERVER/*.")
 @click.option("--parameters", metavar="JSON", help="Passed to the model; @FILE reads it.")
 @click.option("--max-steps", type=int, default=25, show_default=True)
@@ -153,7 +155,7 @@ def create_agent(
     prompt: str,
     description: str,
     model: str,
-    fallbacks: tuple[str, ...],
+    fallback_models: tuple[str, ...],
     tools: tuple[str, ...],
     parameters: str | None,
     max_steps: int,
@@ -166,7 +168,7 @@ def create_agent(
     definition = Definition(
         prompt=session.read_file("prompt", prompt[1:]) if prompt.startswith("@") else prompt,
         model=model,
-        fallback_models=fallbacks,
+        fallback_models=fallback_models,
         parameters=json_object(session, "parameters", parameters) if parameters else {},
         tools=tools,
         max_steps=max_steps,
@@ -281,7 +283,10 @@ def resume_agent(session: Session, *, name: str, env: str | None, as_json: bool)
     "--concurrency-key", metavar="PATH|none",
     help="Path into the data of runs, like customer.id: runs of one value are capped.",
 )  # fmt: skip
-@click.option("--max-per-key", type=int, metavar="N", help="Most runs at once of one value.")
+@click.option(
+    "--max-per-key", "max_running_per_key", type=int, metavar="N",
+    help="Most runs at once of one value.",
+)  # fmt: skip
 @click.option("--description", help="What it is for.")
 @json_option
 def set_agent(
@@ -291,19 +296,20 @@ def set_agent(
     env: str | None,
     max_running: int | Unchanged | None,
     concurrency_key: str | None,
-    max_per_key: int | None,
+    max_running_per_key: int | None,
     description: str | None,
     as_json: bool,
 ) -> None:
     """Change an agent beside its definition; what is not named stays. NAME may be its id."""
-    if max_running is UNCHANGED and (concurrency_key, max_per_key, description) == (None,) * 3:
+    others = (concurrency_key, max_running_per_key, description)
+    if max_running is UNCHANGED and others == (None,) * len(others):
         raise InvalidInput("NAME", "nothing to change is named", fix="Try --max-running 10.")
     row = changes.update(
         session.principal,
         find(session, name, env),
         max_running=max_running,
         concurrency_key="" if concurrency_key == "none" else concurrency_key,
-        max_running_per_key=max_per_key,
+        max_running_per_key=max_running_per_key,
         description=description,
     )
     if as_json:

@@ -15,6 +15,7 @@ from station.accounts.services import id_in, store
 from station.core.errors import Conflict, InvalidInput
 from station.core.json_schema import InvalidSchema, Schema
 from station.core.principal import Principal, Role
+from station.core.storable import check_json, check_text
 
 _GRANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/(\*|[^/\s*]{1,200})")
 _LARGEST_PROMPT = 200_000
@@ -49,6 +50,15 @@ class Definition:
             raise InvalidInput("prompt", "is empty", fix="Say what the agent is to do.")
         if len(self.prompt) > _LARGEST_PROMPT:
             raise InvalidInput("prompt", f"is longer than {_LARGEST_PROMPT} characters")
+        check_text("prompt", self.prompt)
+        check_text("model", self.model)
+        for where, value in (
+            ("fallback_models", self.fallback_models),
+            ("tools", self.tools),
+            ("parameters", self.parameters),
+            ("output_schema", self.output_schema),
+        ):
+            check_json(where, value)
         if unknown := set(self.parameters) - _PARAMETERS:
             raise InvalidInput(
                 f"parameters.{min(unknown)}",

@@ -36,7 +36,7 @@ class QueueFull(Unavailable):
 
 
 class IdempotencyKeyReused(InvalidInput):
-    """The Idempotency-Key was used for a different request."""
+    """The idempotency key was used for a different request."""
 
     code = "idempotency_key_reused"
 

@@ -24,6 +24,7 @@ from station.accounts.services import id_in
 from station.config import current
 from station.core.errors import Forbidden, InputTooLarge, InvalidInput
 from station.core.principal import Principal, Role
+from station.core.storable import check_json, check_text
 
 _LARGEST_INPUT = 1024 * 1024
 _LONGEST_TIMEOUT = 7 * 24 * 3600.0
@@ -47,6 +48,7 @@ class Request:
         """Raise :class:`InvalidInput` naming the first field that cannot work."""
         if not self.input.strip() and not self.data:
             raise InvalidInput("input", "is empty", fix="Say what the agent is to do.")
+        check_json("data", self.data, texts=False)  # texts are cleaned when they are stored
         for field, size in (
             ("input", len(self.input.encode(errors="replace"))),
             ("data", len(json.dumps(self.data))),
@@ -99,8 +101,9 @@ def submit(
     if idempotency_key is None:
         with transaction.atomic():
             return new()
-    if len(idempotency_key) not in _KEY_LENGTH or "\0" in idempotency_key:
-        raise InvalidInput("Idempotency-Key", "must have 1 to 255 characters")
+    check_text("idempotency_key", idempotency_key)
+    if len(idempotency_key) not in _KEY_LENGTH:
+        raise InvalidInput("idempotency_key", "must have 1 to 255 characters")
     return _once(principal, agent, request.digest(agent.pk, retry_of), idempotency_key, new)
 
 
@@ -238,7 +241,7 @@ def _once(principal: Principal, agent: Agent, digest: str, key: str, new: Callab
             earlier = mine.get()
             if earlier.digest != digest or earlier.run_id is None:
                 raise IdempotencyKeyReused(
-                    "Idempotency-Key",
+                    "idempotency_key",
                     f"{key!r} was used for a different request",
                     fix="Use a new key for a new request.",
                 ) from None

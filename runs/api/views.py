@@ -1,6 +1,7 @@
 """Runs: submit, list, look at, cancel, retry, decide; the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import models
@@ -46,10 +47,10 @@ _LISTED = (
     *("error_code", "error_message", "error_reference"),
     *("environment__name", "agent__name", "version__number"),
 )
-
+_KEY = "Idempotency-Key"
 
 IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key",
+    _KEY,
     OpenApiTypes.STR,
     OpenApiParameter.HEADER,
     description="1 to 255 characters of your choice. Within 24 hours the same request "
@@ -89,14 +90,28 @@ class Submissions(OfAgent):
     def post(self, request: Request, agent: str) -> Response:
         found = self.agent(agent)
         given = {"input": "", "data": {}} | self.given
-        run = services.submit(
-            self.principal,
-            found,
-            services.Request(**given),
-            idempotency_key=request.headers.get("Idempotency-Key"),
-            request_id=request_id(),
-        )
+        with _key_in_header():
+            run = services.submit(
+                self.principal,
+                found,
+                services.Request(**given),
+                idempotency_key=request.headers.get(_KEY),
+                request_id=request_id(),
+            )
         return _accepted(self.principal, run)
+
+
+@contextmanager
+def _key_in_header() -> Iterator[None]:
+    """Within, what is wrong with the idempotency key is wrong with the header.
+
+    Raises:
+        InvalidInput: naming the header.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        raise (error.at(_KEY) if error.field == "idempotency_key" else error) from None
 
 
 def _accepted(principal: Principal, run: Run) -> Response:
@@ -222,12 +237,13 @@ class Retry(Door):
     )
     def post(self, request: Request, run: str) -> Response:
         ended = services.get(self.principal, run)
-        again = services.retry(
-            self.principal,
-            ended,
-            idempotency_key=request.headers.get("Idempotency-Key"),
-            request_id=request_id(),
-        )
+        with _key_in_header():
+            again = services.retry(
+                self.principal,
+                ended,
+                idempotency_key=request.headers.get(_KEY),
+                request_id=request_id(),
+            )
         return _accepted(self.principal, again)
 
 

@@ -36,7 +36,7 @@ _SHORTEST = 80
 
 @command("agent", "run")
 @click.argument("name")
-@click.argument("task")
+@click.argument("input", metavar="TASK")
 @environment_option()
 @click.option("--follow", "-f", is_flag=True, help="Show every step until it ends.")
 @click.option("--data", metavar="JSON", help="The task's particulars; @FILE reads them.")
@@ -49,7 +49,7 @@ def run_agent(
     session: Session,
     *,
     name: str,
-    task: str,
+    input: str,
     env: str | None,
     follow: bool,
     data: str | None,
@@ -64,7 +64,7 @@ def run_agent(
     With --follow it exits 0 only if the run succeeds.
     """
     request = services.Request(
-        input=session.read_stdin("task").strip() if task == "-" else task,
+        input=session.read_stdin("TASK").strip() if input == "-" else input,
         data=json_object(session, "data", data) if data else {},
         priority=priority,
         timeout=timeout,

@@ -16,6 +16,7 @@ from station.accounts.errors import EnvironmentNotFound, NameTaken
 from station.accounts.models import ApiKey, Environment, Membership, SshKey, User, Variable
 from station.core.errors import Forbidden, InvalidInput, NotFound
 from station.core.principal import Principal, Role
+from station.core.storable import check_json, check_text
 
 _LARGEST_VALUE = 64 * 1024
 _DIGITS_TOO_MANY = 19
@@ -26,9 +27,15 @@ def store(row: models.Model, *, taken: str) -> None:
     """Validate and insert or update ``row``.
 
     Raises:
-        InvalidInput: the first field that is not valid, in Django's words.
+        InvalidInput: the first field that is not valid or holds what cannot be stored.
         NameTaken: a unique constraint spoke; ``taken`` is the message.
     """
+    for column in row._meta.concrete_fields:
+        value = getattr(row, column.attname)
+        if isinstance(column, models.JSONField):
+            check_json(column.name, value)
+        elif isinstance(value, str):
+            check_text(column.name, value)
     try:
         row.clean_fields()
     except ValidationError as error:
@@ -98,6 +105,8 @@ def set_variable(
 ) -> Variable:
     """Create or replace a variable. For admins of the environment."""
     principal.require(Role.ADMIN, environment_id)
+    check_text("name", name)
+    check_text("value", value)
     if len(value.encode()) > _LARGEST_VALUE:
         raise InvalidInput("value", f"is longer than {_LARGEST_VALUE} bytes")
     if secret and not value:
@@ -257,6 +266,7 @@ def _give_password(row: User, password: str | None) -> None:
     if password is None:
         row.set_unusable_password()
         return
+    check_text("password", password)
     try:
         validate_password(password, row)
     except ValidationError as error:

@@ -1,6 +1,5 @@
 """Options that many commands share, and the types of their values."""
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -8,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from station.commands.session import Session
+from station.core import strict_json
 from station.core.errors import InvalidInput
 from station.core.unchanged import UNCHANGED, Unchanged
 
@@ -130,8 +130,8 @@ def json_object(session: Session, what: str, text: str) -> dict[str, Any]:
     if text.startswith("@"):
         text = session.read_file(what, text[1:])
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = strict_json.loads(text)
+    except ValueError as error:
         raise InvalidInput(what, f"is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidInput(what, "must be a JSON object, like {}")

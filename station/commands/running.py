@@ -1,6 +1,7 @@
 """Running one command: parse, call, and turn whatever comes out into text and an exit code."""
 
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Callable, Sequence
@@ -11,11 +12,14 @@ import click
 from station.commands.exits import OF_KIND, Exit
 from station.commands.session import Session
 from station.commands.text import printable, to_json
-from station.core.errors import StationError, Unavailable
+from station.core import storable
+from station.core.errors import InvalidInput, StationError, Unavailable
 
 _log = logging.getLogger(__name__)
 _WIDEST_HELP = 100
 _JSON = "--json"
+_FIELDS = {"env": "environment"}
+"""What services call the value of a parameter, where they do not call it like the parameter."""
 
 
 class Command(click.Command):
@@ -75,11 +79,24 @@ def _help_without_command(context: click.Context, /) -> int | None:
 def with_session(function: Callable[..., int | None]) -> Callable[..., int | None]:
     """The callback click calls for ``function``, which takes the session first."""
 
-    @click.pass_obj
-    def call(session: Session, /, **parameters: Any) -> int | None:
-        return function(session, **parameters)
+    @click.pass_context
+    def call(context: click.Context, /, **parameters: Any) -> int | None:
+        try:
+            return function(context.obj, **parameters)
+        except InvalidInput as error:
+            raise _as_typed(error, context.command) from None
 
     return call
+
+
+def _as_typed(error: InvalidInput, command: click.Command) -> InvalidInput:
+    """``error`` at the option that its field came from: the one whose parameter has its name."""
+    parts = re.match(r"([^.\[]*)(.*)", error.field, re.DOTALL)
+    assert parts is not None
+    for option in command.params:
+        if isinstance(option, click.Option) and _FIELDS.get(option.name, option.name) == parts[1]:
+            return error.at(f"{max(option.opts, key=len)}{parts[2]}")
+    return error
 
 
 def run(root: click.Group, argv: Sequence[str], session: Session) -> int:
@@ -156,7 +173,7 @@ def _explain_other(
     error: Exception, argv: Sequence[str], session: Session, *, as_json: bool
 ) -> int:
     try:
-        known = _outage(error)
+        known = _unstorable(error) or _outage(error)
         if known is not None:
             return explain(known, session, as_json=as_json)
         reference = secrets.token_hex(6)
@@ -171,6 +188,14 @@ def _explain_other(
     except (OSError, ValueError):  # the caller has gone, and with it whoever could be told
         return Exit.PIPE_CLOSED
     return Exit.FAILED
+
+
+def _unstorable(error: Exception) -> StationError | None:
+    """What PostgreSQL or its driver could not take, which no service had refused before."""
+    module = sys.modules.get("django.db.utils")
+    refused = module is not None and isinstance(error, module.DataError)
+    no_text = isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed"
+    return storable.refused() if refused or no_text else None
 
 
 def _outage(error: Exception) -> StationError | None:

@@ -6,7 +6,7 @@ Anything else that is raised is a bug and reaches people only as a reference to 
 """
 
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 
 class Kind(StrEnum):
@@ -60,6 +60,10 @@ class InvalidInput(StationError):
         super().__init__(f"{field}: {problem}", fix=fix)
         self.field = field
         self.problem = problem
+
+    def at(self, field: str) -> Self:
+        """The same problem, at the name by which a door's callers know the field."""
+        return type(self)(field, self.problem, fix=self.fix)
 
     def details(self) -> dict[str, Any]:
         return {"errors": [{"field": self.field, "problem": self.problem, "fix": self.fix}]}

@@ -121,7 +121,7 @@ def below(name: str) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise InvalidInput(f"{name}.{error.field}", error.problem, fix=error.fix) from None
+        raise error.at(f"{name}.{error.field}") from None
 
 
 def page_of(shape: type[serializers.BaseSerializer[Any]]) -> serializers.BaseSerializer[Any]:

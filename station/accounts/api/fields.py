@@ -4,9 +4,9 @@ A problem may carry its remedy after a line break: ``"problem\\nfix"``.
 """
 
 import base64
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -14,57 +14,25 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from station.config.quantities import parse_duration
+from station.core.errors import InvalidInput
+from station.core.storable import check_json, check_text, printable
 
 _SPACE_FOR_PLUS = re.compile(r"(?<=[0-9]) (?=[0-9]{2}:[0-9]{2}$)")
 _LARGEST_INTEGER = 2**63 - 1
-_DEEPEST = 100
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _TEXT_MESSAGES = {
     "invalid": "must be a text\nPut it in quotes.",
     "blank": "is empty",
     "null": "must be a text, not null\nLeave the field out instead.",
 }
-_REFUSED = "contains a NUL or half a surrogate pair, which cannot be stored\nRemove it."
 
 
-def printable(name: str) -> str:
-    """A caller's name for a field, cut and made safe to quote in an answer."""
-    return _UNSTORABLE.sub("\ufffd", name)[:200]
-
-
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether containers are nested more than ``levels`` deep; found out without recursion."""
-    layer = [value]
-    for _ in range(levels + 1):
-        layer = [
-            inner
-            for outer in layer
-            if isinstance(outer, dict | list)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-    return bool(layer)
-
-
-def _unstorable_at(value: Any, *, texts: bool, path: str = "") -> str | None:
-    """Where in a JSON value PostgreSQL would refuse something, or ``None``.
-
-    ``texts``: look at texts too, not only for numbers beyond a float's range.
-    """
-    match value:
-        case str():
-            return path if texts and _UNSTORABLE.search(value) else None
-        case float():
-            return path if math.isinf(value) else None
-        case Mapping():
-            inner = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
-            if texts and any(_UNSTORABLE.search(key) for key in value):
-                return path
-        case list():
-            inner = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-        case _:
-            return None
-    found = (_unstorable_at(item, texts=texts, path=where) for where, item in inner)
-    return next((where for where in found if where is not None), None)
+@contextmanager
+def _told() -> Iterator[None]:
+    """Within, what a check refuses becomes the problem of the field at hand."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise serializers.ValidationError(f"{error.problem}\n{error.fix}") from None
 
 
 # --- fields of bodies -----------------------------------------------------------------------
@@ -82,8 +50,8 @@ class Text(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
-        if _UNSTORABLE.search(data):
-            raise serializers.ValidationError(_REFUSED)
+        with _told():
+            check_text("", data)
         return data
 
 
@@ -156,8 +124,8 @@ class TextMap(serializers.DictField):
 
     def to_internal_value(self, data: Any) -> dict[str, str]:
         values: dict[str, str] = super().to_internal_value(data)
-        if any(_UNSTORABLE.search(name) for name in values):
-            raise serializers.ValidationError(_REFUSED)
+        with _told():
+            check_text("", "".join(values))
         return values
 
 
@@ -170,7 +138,6 @@ class AnyObject(serializers.Field[Any, Any, Any, Any]):
 
     default_error_messages = {
         "not_an_object": "must be a JSON object",
-        "too_deep": f"is nested more than {_DEEPEST} levels deep",
         "null": "must be a JSON object, not null",
     }
 
@@ -181,14 +148,8 @@ class AnyObject(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             self.fail("not_an_object")
-        if _deeper(data, _DEEPEST):
-            self.fail("too_deep")
-        where = _unstorable_at(data, texts=not self._cleaned)
-        if where is not None:
-            raise serializers.ValidationError(
-                f"holds at {printable(where) or 'its top'!r} what cannot be stored\n"
-                "Remove NUL characters, halves of surrogate pairs and endless numbers."
-            )
+        with _told():
+            check_json("", data, texts=not self._cleaned)
         return data
 
     def to_representation(self, value: Any) -> Any:
@@ -241,8 +202,9 @@ class Reference(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> int | str:
         if isinstance(data, bool) or not isinstance(data, str | int) or data == "":
             self.fail("invalid")
-        if isinstance(data, str) and _UNSTORABLE.search(data):
-            raise serializers.ValidationError(_REFUSED)
+        if isinstance(data, str):
+            with _told():
+                check_text("", data)
         return data
 
     def to_representation(self, value: Any) -> Any:
@@ -302,7 +264,7 @@ class AnyOf(Text):
         found = [part.strip() for part in super().to_internal_value(data).split(",")]
         if unknown := [part for part in found if part not in self._choices]:
             raise serializers.ValidationError(
-                f"{printable(unknown[0])!r} is not one of the known values\n"
+                f"{printable(unknown[0])[:200]!r} is not one of the known values\n"
                 f"Use one or more of: {', '.join(self._choices)}."
             )
         return found

@@ -13,8 +13,11 @@ from typing import Any
 from django.http import QueryDict
 from rest_framework import serializers
 
-from station.accounts.api.fields import Count, Cursor, Reference, printable
+from station.accounts.api.fields import Count, Cursor, Reference
 from station.core.errors import InvalidInput
+from station.core.storable import printable
+
+_LONGEST_FIELD = 200
 
 
 class InvalidRequest(InvalidInput):
@@ -100,7 +103,7 @@ def _flat(problems: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
         problem, _, fix = str(problems).partition("\n")
         if getattr(problems, "code", "") == "required":
             problem = "is required"
-        yield printable(path or "body"), problem, fix
+        yield printable(path or "body")[:_LONGEST_FIELD], problem, fix
 
 
 class ListQuery(Shape):

@@ -27,7 +27,7 @@ from station.core.principal import Role
 group("key", help="API keys, and the SSH keys that open the gateway.")
 
 _user_option = click.option(
-    "--user", "username", metavar="NAME", help="Whose key it becomes; yourself when left out."
+    "--user", "user", metavar="NAME", help="Whose key it becomes; yourself when left out."
 )
 _expires_option = click.option(
     "--expires",
@@ -94,7 +94,7 @@ def create_key(
     session: Session,
     *,
     name: str,
-    username: str | None,
+    user: str | None,
     env: tuple[str, ...],
     role: str,
     expires_at: datetime | None,
@@ -107,7 +107,7 @@ def create_key(
     row, text = services.create_api_key(
         session.principal,
         name=name,
-        username=username,
+        username=user,
         environment_ids=[environment_id(session, each) for each in env],
         role=Role.parse(role),
         expires_at=expires_at,
@@ -162,7 +162,7 @@ def add_ssh_key(
     *,
     file: str,
     name: str,
-    username: str | None,
+    user: str | None,
     expires_at: datetime | None,
     as_json: bool,
 ) -> None:
@@ -171,7 +171,7 @@ def add_ssh_key(
         session.principal,
         public_key=session.read_file("public_key", file).strip(),
         name=name,
-        username=username,
+        username=user,
         expires_at=expires_at,
     )
     if as_json:

@@ -7,8 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import click
 import pytest
+from django.db import DataError
 
-from station.commands.options import Assignment, Duration, Moment, json_option
+from station.commands.options import (
+    Assignment,
+    Duration,
+    Moment,
+    environment_option,
+    json_option,
+)
 from station.commands.registry import Registry
 from station.commands.session import Session
 from station.core.errors import (
@@ -21,6 +28,8 @@ from station.core.errors import (
     Unavailable,
 )
 from tests.unit.commands.seats import Outcome, outcome, seat
+
+SURROGATES = "surrogates not allowed"
 
 
 @pytest.fixture
@@ -109,6 +118,41 @@ def test_an_expected_failure_has_the_exit_code_of_its_kind(
 def test_an_expected_failure_is_told_once_with_its_fix(registry: Registry) -> None:
     failing(registry, Conflict("It is taken.", fix="Take another."))
     assert run(registry, "fail").err == "Error: It is taken.\nTake another.\n"
+
+
+@pytest.mark.parametrize(
+    ("field", "shown"),
+    [
+        ("most_of_all", "--most"),
+        ("most_of_all.b[0]", "--most.b[0]"),
+        ("environment", "--env"),
+        ("env", "env"),
+        ("most_of", "most_of"),
+        ("name", "name"),
+    ],
+)
+def test_a_field_is_told_by_the_option_it_came_from(
+    registry: Registry, field: str, shown: str
+) -> None:
+    @registry.command("fail")
+    @click.argument("name", required=False)
+    @environment_option()
+    @click.option("-m", "--most", "most_of_all")
+    def fail(session: Session, /, **_: object) -> None:
+        raise InvalidInput(field, "is wrong", fix="Mend it.")
+
+    assert run(registry, "fail").err == f"Error: {shown}: is wrong\nMend it.\n"
+
+
+@pytest.mark.parametrize(
+    "error", [DataError("integer out of range"), UnicodeEncodeError("utf-8", "x", 0, 1, SURROGATES)]
+)
+def test_what_the_database_cannot_take_is_input_that_is_not_valid(
+    registry: Registry, error: Exception
+) -> None:
+    failing(registry, error)
+    done = run(registry, "fail")
+    assert (done.code, "cannot store" in done.err) == (2, True)
 
 
 def test_with_json_an_expected_failure_is_a_json_object_on_stderr(registry: Registry) -> None:
