@@ -24,7 +24,8 @@ _REASONS = {
     "lease_expired": "its worker fell silent",
     "drained": "its worker is shutting down",
     "model_unavailable": "it waits for the model provider",
-    "doubt": "nobody knows whether these calls happened; a person has to decide",
+    "doubt": "nobody knows whether these calls happened; a person has to decide "
+    "(`station run decide`)",
 }
 
 
@@ -157,8 +158,7 @@ class Narrator:
     def _waiting(self, payload: Mapping[str, Any]) -> None:
         self._line("waiting", _reason(payload), "yellow")
         for call in payload.get("calls", ()):
-            arguments = one_line(to_json(call.get("arguments") or {}), self._cut)
-            self._line("", f"{call.get('tool', '?')} {arguments}", "yellow")
+            self._line("", one_line(_call(call), self._cut), "yellow")
 
     def _finished(self, payload: Mapping[str, Any], seconds: float) -> None:
         self._end_line()
@@ -223,6 +223,8 @@ def summary(event: Mapping[str, Any], most: int) -> str:
             text = f"by {payload.get('by', '?')}"
         case Kind.RELEASED:
             text = _reason(payload)
+        case Kind.WAITING if payload.get("calls"):
+            text = f"in {payload.get('reason')}: {', '.join(map(_call, payload['calls']))}"
         case _:
             text = _rest(payload)
     return one_line(text, most)
@@ -248,6 +250,11 @@ def _reason(payload: Mapping[str, Any]) -> str:
         return put_off(payload)
     words = _REASONS.get(reason, reason)
     return f"{words}: {payload['problem']}" if payload.get("problem") else words
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    arguments = to_json(call.get("arguments") or {})
+    return f"{call.get('call_id', '?')} {call.get('tool', '?')} {arguments}"
 
 
 def _rest(payload: Mapping[str, Any]) -> str:

@@ -1,23 +1,25 @@
 """What the tools do: units of work with the ORM, for a principal. No asyncio, no MCP."""
 
-import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from agents import services as agents
 from agents.models import Agent
-from mcpgw import catalog
-from runs import queue
+from mcpgw import catalog, showing
+from mcpgw.showing import Body
 from runs import services as runs
-from runs.models import Run
-from runs.states import TERMINAL, Status
+from runs.errors import RunFinished
+from runs.filters import Filters
+from runs.states import Status
 from station.accounts import services as accounts
-from station.core.errors import Conflict
+from station.config.quantities import parse_duration
+from station.core.errors import InvalidInput
 from station.core.principal import Principal, Role
 
-Body = dict[str, Any]
 PAGE = 200
 """Agents in one page of tools."""
+_RUNS = 50
 
 
 def list_agents(principal: Principal, environment: str | None) -> Body:
@@ -74,10 +76,10 @@ def agent_of_tool(principal: Principal, tool: str) -> Agent | None:
 def find_agent(principal: Principal, reference: int | str, environment: str | None) -> Agent:
     """The agent with that name or id. Raises ``AgentNotFound``, ``Conflict`` when ambiguous."""
     where = None if environment is None else accounts.environment(principal, environment).pk
-    try:
-        return agents.get(principal, reference, environment_id=where)
-    except Conflict as error:
-        raise Conflict(error.message, fix="Say which with the argument environment.") from None
+    return agents.get(principal, reference, environment_id=where)
+
+
+# Units that write are repeated when an answer of the database was lost, perhaps after the commit.
 
 
 def submit(
@@ -87,78 +89,119 @@ def submit(
     *,
     request_id: str,
 ) -> int:
-    """Queue a run of ``agent`` for the tool's ``arguments``; its id. Raises as ``runs.submit``."""
-    run = runs.submit(
-        principal,
-        agent,
-        runs.Request(input=arguments["task"], data=arguments.get("data") or {}),
-        idempotency_key=arguments.get("idempotency_key"),
-        request_id=request_id,
+    """Queue a run of ``agent`` for the tool's ``arguments``; its id. Raises as ``runs.submit``.
+
+    However often it is called for one ``request_id``, that is one run.
+    """
+    timeout, queue_timeout = (
+        _seconds(name, arguments.get(name)) for name in ("timeout", "queue_timeout")
+    )
+    request = runs.Request(
+        input=arguments["task"],
+        data=arguments.get("data") or {},
+        priority=int(arguments.get("priority", 0)),
+        timeout=timeout,
+        queue_timeout=queue_timeout,
+    )
+    key = _key(arguments, request_id)
+    try:
+        run = runs.submit(principal, agent, request, idempotency_key=key, request_id=request_id)
+    except InvalidInput as error:
+        raise (error.at("task") if error.field == "input" else error) from None
+    return run.pk
+
+
+def retry(principal: Principal, arguments: Mapping[str, Any], *, request_id: str) -> int:
+    """Queue a run that does again what another was to do; its id. Raises as ``runs.retry``.
+
+    However often it is called for one ``request_id``, that is one run.
+    """
+    ended = runs.get(principal, arguments["run_id"])
+    run = runs.retry(
+        principal, ended, idempotency_key=_key(arguments, request_id), request_id=request_id
     )
     return run.pk
 
 
-def cancel(principal: Principal, run_id: int | str) -> int:
-    """End a run; its id. Raises ``RunNotFound``, ``RunFinished``."""
-    return runs.cancel(principal, runs.get(principal, run_id)).pk
+def _key(arguments: Mapping[str, Any], request_id: str) -> str:
+    """What makes repetitions one run: the client's key, or one for this call alone."""
+    return str(arguments.get("idempotency_key", f"mcp:{request_id}"))
 
 
-def view(principal: Principal, run_id: int | str) -> Body:
-    """A run as clients see it. Raises ``RunNotFound``."""
-    run = runs.get(principal, run_id)
-    body: Body = {
-        "run_id": run.pk,
-        "status": run.status,
-        "agent": run.agent.name,
-        "environment": run.environment.name,
-        "output": run.output,
-        "output_data": run.output_data,
-        "error": _error(run),
-        "usage": {
-            "steps": run.steps,
-            "input_tokens": run.input_tokens,
-            "output_tokens": run.output_tokens,
-            "cost_usd": f"{run.cost_usd:f}",
-        },
-        "url": f"/api/v1/runs/{run.pk}",
-    }
-    if run.state is Status.QUEUED:
-        body["why_queued"] = queue.why_queued(run)
-    return body
+class Cancellation:
+    """One request to end a run, which may be carried out more than once."""
+
+    def __init__(self, principal: Principal, run_id: int | str) -> None:
+        self._principal = principal
+        self._run_id = run_id
+        self._asked = False
+
+    def __call__(self) -> Body:
+        """End the run, or tell it to stop; the run then.
+
+        Raises:
+            RunNotFound, RunFinished: as the names say.
+        """
+        run = runs.get(self._principal, self._run_id)
+        before, self._asked = self._asked, True
+        try:
+            runs.cancel(self._principal, run)
+        except RunFinished:
+            ended = runs.get(self._principal, run.pk)
+            if not before or ended.state is not Status.CANCELLED:  # else this very request did it
+                raise
+        return showing.view(self._principal, run.pk)
 
 
-def ended(body: Body) -> bool:
-    """Whether the run has reached its end."""
-    return Status(body["status"]) in TERMINAL
+def list_runs(principal: Principal, arguments: Mapping[str, Any]) -> Body:
+    """A page of runs, newest first, and the id to go on before, if older ones follow.
 
-
-def told(body: Body) -> str:
-    """The run in words: its output, or how it stands and what to do next."""
-    number, status = body["run_id"], Status(body["status"])
-    match status:
-        case Status.SUCCEEDED:
-            return body["output"] or json.dumps(body["output_data"], ensure_ascii=False)
-        case Status.QUEUED:
-            state = f"Run {number} is queued. {body['why_queued']}"
-        case Status.RUNNING:
-            state = f"Run {number} is running, step {body['usage']['steps'] + 1}."
-        case Status.WAITING:
-            state = f"Run {number} waits for a person to decide about it."
-        case _:
-            error = body["error"]
-            why = f": {error['message']} ({error['code']})" if error else "."
-            return f"Run {number} {status.value.replace('_', ' ')}{why}"
-    return f"{state} Call get_run with run_id {number} for its result."
-
-
-def _error(run: Run) -> Body | None:
-    if not run.error_code:
-        return None
+    Raises:
+        EnvironmentNotFound, AgentNotFound, Conflict: a filter names what is not there.
+    """
+    environment_id = agent_id = None
+    if "environment" in arguments:
+        environment_id = accounts.environment(principal, arguments["environment"]).pk
+    if "agent" in arguments:
+        agent_id = agents.get(principal, arguments["agent"], environment_id=environment_id).pk
+    wanted = Filters(
+        environment_id=environment_id,
+        agent_id=agent_id,
+        statuses=arguments.get("status", ()),
+        created_after=_moment("created_after", arguments.get("created_after")),
+        created_before=_moment("created_before", arguments.get("created_before")),
+        submitted_by=arguments.get("submitted_by"),
+    )
+    rows = wanted.narrow(runs.visible(principal))
+    if "before_id" in arguments:
+        rows = rows.filter(pk__lt=arguments["before_id"])
+    limit = int(arguments.get("limit", _RUNS))
+    found = list(rows.order_by("-pk")[: limit + 1])
     return {
-        "code": run.error_code,
-        "message": run.error_message,
-        "reference": run.error_reference,
+        "runs": [showing.summary(run) for run in found[:limit]],
+        "next_before_id": found[limit - 1].pk if len(found) > limit else None,
     }
+
+
+def _seconds(field: str, value: str | float | None) -> float | None:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except ValueError:
+        raise InvalidInput(field, f"{value!r} is no duration", fix='Write it like "5m".') from None
+
+
+def _moment(field: str, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise InvalidInput(
+            field, f"{value!r} is no point in time", fix="Write it like 2026-01-31T12:00:00Z."
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _may_run(principal: Principal, environment_id: int) -> bool:

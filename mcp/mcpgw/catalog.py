@@ -6,8 +6,10 @@ from typing import Any
 
 from mcp_types import Tool, ToolAnnotations
 
+from runs.states import Status
 from station.core.errors import InvalidInput
 from station.core.json_schema import Schema as JsonSchema
+from station.core.storable import check_json, printable
 
 DEFAULT_WAIT = 50.0
 """Seconds; below the minute after which many clients give up on a tool."""
@@ -15,6 +17,8 @@ LONGEST_WAIT = 600.0
 PREFIX = "agent"
 _LONGEST_NAME = 64
 _DIGEST = 8
+_CLEANED = ("task", "data")
+"""Their texts are cleaned when they are stored."""
 
 Schema = Mapping[str, Any]
 
@@ -32,6 +36,22 @@ _WAIT = {
     "description": "How many seconds to wait for the run's end before answering with its state.",
 }
 _RUN_ID = {"type": ["integer", "string"], "description": "The run's number."}
+_AGENT = {"type": ["string", "integer"], "description": "The agent's name or id."}
+_ENVIRONMENT = {
+    "type": "string",
+    "description": "The agent's environment, needed when its name exists in several.",
+}
+_KEY = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "description": (
+        "A text of your choice. For 24 hours, repeating the same call with the same key starts no "
+        "second run, so it is safe after a lost answer."
+    ),
+}
+_DURATION = {"type": ["string", "number"]}
+_MOMENT = {"type": "string", "description": "A point in time, like 2026-01-31T12:00:00Z."}
 
 
 def _schema(required: tuple[str, ...] = (), **properties: Schema) -> dict[str, Any]:
@@ -43,7 +63,7 @@ def _schema(required: tuple[str, ...] = (), **properties: Schema) -> dict[str, A
     }
 
 
-AGENT_SCHEMA = _schema(("task",), task=_TASK, data=_DATA)
+AGENT_SCHEMA = _schema(("task",), task=_TASK, data=_DATA, idempotency_key=_KEY)
 
 LIST_AGENTS = Tool(
     name="list_agents",
@@ -63,27 +83,66 @@ RUN_AGENT = Tool(
     ),
     input_schema=_schema(
         ("agent", "task"),
-        agent={"type": ["string", "integer"], "description": "The agent's name or id."},
-        environment={
-            "type": "string",
-            "description": "The agent's environment, needed when its name exists in several.",
-        },
+        agent=_AGENT,
+        environment=_ENVIRONMENT,
         task=_TASK,
         data=_DATA,
-        wait_seconds=_WAIT,
-        idempotency_key={
-            "type": "string",
-            "description": "Repeating a call with the same key and task starts no second run.",
+        priority={
+            "type": "integer",
+            "minimum": -100,
+            "maximum": 100,
+            "default": 0,
+            "description": "Among the queued runs of the environment; higher goes first.",
         },
+        timeout=_DURATION | {"description": 'Most running time, like "5m" or 300 seconds.'},
+        queue_timeout=_DURATION | {"description": 'Most time in the queue, like "1h"; no limit.'},
+        wait_seconds=_WAIT,
+        idempotency_key=_KEY,
     ),
     annotations=ToolAnnotations(read_only_hint=False, destructive_hint=True, open_world_hint=True),
 )
 GET_RUN = Tool(
     name="get_run",
     title="Look at a run",
-    description="A run's state and, once it has ended, its result. May wait for the end.",
+    description=(
+        "A run's state and, once it has ended, its result. May wait for the end. A run that is in "
+        "doubt about tool calls waits for a person to decide, and says so in open_calls."
+    ),
     input_schema=_schema(("run_id",), run_id=_RUN_ID, wait_seconds=_WAIT | {"default": 0}),
     annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+LIST_RUNS = Tool(
+    name="list_runs",
+    title="List runs",
+    description="Runs of the agents you may see, newest first, a page at a time.",
+    input_schema=_schema(
+        environment={"type": ["string", "integer"], "description": "Only of this environment."},
+        agent=_AGENT | {"description": "Only of this agent, by its name or id."},
+        status={
+            "type": "array",
+            "items": {"enum": [status.value for status in Status]},
+            "description": "Only in one of these states.",
+        },
+        created_after=_MOMENT,
+        created_before=_MOMENT,
+        submitted_by={"type": "string", "description": "Only by this submitter, as runs show it."},
+        limit={"type": "integer", "minimum": 1, "maximum": 200, "default": 50},
+        before_id={
+            "type": "integer",
+            "description": "Only older than this run: next_before_id of the page before.",
+        },
+    ),
+    annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+)
+RETRY_RUN = Tool(
+    name="retry_run",
+    title="Retry a run",
+    description=(
+        "Do again what a run that has ended was to do: a new run from its beginning, with the "
+        "agent's present version. Tool calls of the old run that happened may happen again."
+    ),
+    input_schema=_schema(("run_id",), run_id=_RUN_ID, wait_seconds=_WAIT, idempotency_key=_KEY),
+    annotations=RUN_AGENT.annotations,
 )
 CANCEL_RUN = Tool(
     name="cancel_run",
@@ -95,7 +154,7 @@ CANCEL_RUN = Tool(
     ),
 )
 FIXED: Mapping[str, Tool] = {
-    tool.name: tool for tool in (LIST_AGENTS, RUN_AGENT, GET_RUN, CANCEL_RUN)
+    tool.name: tool for tool in (LIST_AGENTS, RUN_AGENT, GET_RUN, LIST_RUNS, RETRY_RUN, CANCEL_RUN)
 }
 
 
@@ -125,7 +184,12 @@ def tool_name(environment: str, agent: str) -> str:
 
 
 def check(schema: Schema, arguments: Mapping[str, Any]) -> None:
-    """Raise :class:`InvalidInput` naming the first argument that does not fit ``schema``."""
+    """Raise :class:`InvalidInput` naming the first argument that does not fit ``schema``.
+
+    Neither does what the database could not take.
+    """
+    for name, value in arguments.items():
+        check_json(printable(name), value, texts=name not in _CLEANED)
     violation = JsonSchema(schema).violation(dict(arguments))
     if violation is None:
         return

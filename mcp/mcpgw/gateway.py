@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 import structlog
-from django.db import InterfaceError, OperationalError
+from django.db import DataError, InterfaceError, OperationalError
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
@@ -24,11 +24,13 @@ from mcp_types import (
     Tool,
 )
 
-from mcpgw import calls, catalog
+from mcpgw import calls, catalog, showing
+from mcpgw.showing import Body
 from mcpgw.waiting import Waiting
 from runs.database import Units
 from runs.hub import Hub
 from station.config import Config
+from station.core import storable
 from station.core.errors import Kind, StationError, Unavailable
 from station.core.ids import uuid7
 from station.core.principal import Principal
@@ -41,7 +43,9 @@ Identify = Callable[[Any], Principal]
 
 INSTRUCTIONS = (
     "Station runs AI agents as jobs. list_agents shows them, run_agent gives one a task, get_run "
-    "waits for the result of a run that takes longer. Each agent is also a tool of its own."
+    "waits for the result of a run that takes longer, list_runs finds runs, retry_run does one "
+    "again. Each agent is also a tool of its own. A run that is in doubt about a tool call waits "
+    "for a person: tell them, they decide outside of MCP."
 )
 _THREADS = 8
 _log = structlog.get_logger(__name__)
@@ -101,6 +105,8 @@ class Gateway:
                 return _fault(
                     Unavailable("Station's database cannot be reached.", fix="Try again soon.")
                 )
+            except DataError:
+                return _fault(storable.refused())
             except MCPError:
                 raise
             except Exception:  # noqa: BLE001 - a bug in one call must not end the session
@@ -121,61 +127,68 @@ class Gateway:
         bind_principal(principal)
         arguments = params.arguments or {}
         tool = catalog.FIXED.get(params.name)
-        if tool is None:
-            agent = await self._units.run(partial(calls.agent_of_tool, principal, params.name))
-            if agent is None:
-                raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}")
-            catalog.check(catalog.AGENT_SCHEMA, arguments)
-            return await self._run(context, principal, agent, arguments, request_id)
-        catalog.check(tool.input_schema, arguments)
-        match tool.name:
-            case "list_agents":
-                found = await self._units.run(
-                    partial(calls.list_agents, principal, arguments.get("environment"))
-                )
-                lines = [f"{a['environment']}/{a['name']}: {a['description']}"
-                         for a in found["agents"]]  # fmt: skip
-                return _result("\n".join(lines) or "There are no agents you may see.", found)
-            case "run_agent":
-                agent = await self._units.run(
-                    partial(
-                        calls.find_agent,
-                        principal,
-                        arguments["agent"],
-                        arguments.get("environment"),
-                    )
-                )
-                return await self._run(context, principal, agent, arguments, request_id)
-            case "get_run":
-                seconds = arguments.get("wait_seconds", 0)
-                body = await self._wait(context, principal, arguments["run_id"], seconds)
-                return _result(calls.told(body), body)
-            case _:
-                run_id = await self._units.run(
-                    partial(calls.cancel, principal, arguments["run_id"])
-                )
-                body = await self._units.run(partial(calls.view, principal, run_id))
-                return _result(f"Run {run_id} is {_stopping(body)}.", body)
+        if tool is not None:
+            catalog.check(tool.input_schema, arguments)
+            return await self._fixed(context, principal, tool.name, arguments, request_id)
+        agent = await self._units.run(partial(calls.agent_of_tool, principal, params.name))
+        if agent is None:
+            raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}")
+        catalog.check(catalog.AGENT_SCHEMA, arguments)
+        submitting = partial(calls.submit, principal, agent, arguments, request_id=request_id)
+        return await self._carried(context, principal, submitting, arguments)
 
-    async def _run(
+    async def _fixed(
         self,
         context: Context,
         principal: Principal,
-        agent: Any,
+        tool: str,
         arguments: dict[str, Any],
         request_id: str,
     ) -> CallToolResult:
-        run_id = await self._units.run(
-            partial(calls.submit, principal, agent, arguments, request_id=request_id)
-        )
+        match tool:
+            case "list_agents":
+                listing = partial(calls.list_agents, principal, arguments.get("environment"))
+                body = await self._units.run(listing)
+                lines = [f"{a['environment']}/{a['name']}: {a['description']}"
+                         for a in body["agents"]]  # fmt: skip
+                return _result("\n".join(lines) or "There are no agents you may see.", body)
+            case "list_runs":
+                body = await self._units.run(partial(calls.list_runs, principal, arguments))
+                return _result(showing.listed(body), body)
+            case "get_run":
+                seconds = arguments.get("wait_seconds", 0)
+                body = await self._wait(context, principal, arguments["run_id"], seconds)
+                return _result(showing.told(body), body)
+            case "cancel_run":
+                body = await self._units.run(calls.Cancellation(principal, arguments["run_id"]))
+                return _result(f"Run {body['run_id']} is {_stopping(body)}.", body)
+            case "retry_run":
+                submitting = partial(calls.retry, principal, arguments, request_id=request_id)
+            case _:
+                named = (arguments["agent"], arguments.get("environment"))
+                agent = await self._units.run(partial(calls.find_agent, principal, *named))
+                submitting = partial(
+                    calls.submit, principal, agent, arguments, request_id=request_id
+                )
+        return await self._carried(context, principal, submitting, arguments)
+
+    async def _carried(
+        self,
+        context: Context,
+        principal: Principal,
+        submitting: Callable[[], int],
+        arguments: dict[str, Any],
+    ) -> CallToolResult:
+        """What became of the run that ``submitting`` queues, after as long as the caller waits."""
+        run_id = await self._units.run(submitting)
         seconds = arguments.get("wait_seconds", catalog.DEFAULT_WAIT)
         body = await self._wait(context, principal, run_id, seconds)
-        failed = calls.ended(body) and body["status"] != "succeeded"
-        return _result(calls.told(body), body, is_error=failed)
+        failed = showing.ended(body) and body["status"] != "succeeded"
+        return _result(showing.told(body), body, is_error=failed)
 
     async def _wait(
         self, context: Context, principal: Principal, run_id: int | str, seconds: float
-    ) -> calls.Body:
+    ) -> Body:
         async def on_step(number: int, line: str) -> None:
             with contextlib.suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                 await context.session.report_progress(float(number), message=line)
@@ -200,11 +213,11 @@ async def opened(config: Config, identify: Identify) -> AsyncIterator[tuple[Gate
         units.close()
 
 
-def _stopping(body: calls.Body) -> str:
-    return "cancelled" if calls.ended(body) else "being cancelled"
+def _stopping(body: Body) -> str:
+    return "cancelled" if showing.ended(body) else "being cancelled"
 
 
-def _result(text: str, body: calls.Body, *, is_error: bool = False) -> CallToolResult:
+def _result(text: str, body: Body, *, is_error: bool = False) -> CallToolResult:
     return CallToolResult(
         content=[TextContent(type="text", text=text)], structured_content=body, is_error=is_error
     )

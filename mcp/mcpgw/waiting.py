@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from mcpgw import calls
+from mcpgw import showing
+from mcpgw.showing import Body
 from runs.database import Units
 from runs.entries import Kind
 from runs.hub import Hub, News
@@ -49,16 +50,16 @@ class Waiting:
 
     async def until_ended(
         self, principal: Principal, run_id: int | str, seconds: float, on_step: OnStep
-    ) -> calls.Body:
+    ) -> Body:
         """The run once it has ended, or as it stands after ``seconds``.
 
         Raises:
             RunNotFound: the principal may not see it.
         """
-        view = partial(calls.view, principal, run_id)
+        view = partial(showing.view, principal, run_id)
         body = await self._units.run(view)
         deadline = time.monotonic() + seconds
-        if calls.ended(body) or seconds <= 0:
+        if showing.ended(body) or seconds <= 0:
             return body
         stop = asyncio.ensure_future(self._stopping.wait())
         try:
@@ -67,7 +68,7 @@ class Waiting:
                     last = stop.done()  # asked first: what is told at a stop is no older than it
                     body = await self._units.run(view)
                     left = deadline - time.monotonic()
-                    if calls.ended(body) or left <= 0 or last:
+                    if showing.ended(body) or left <= 0 or last:
                         return body
                     await self._listen(news, min(left, _LOOK), stop, on_step)
         finally:

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django.db import models
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter
@@ -30,6 +29,7 @@ from runs.api.serializers import (
 from runs.bus import event_json
 from runs.decisions import Decision, Verdict
 from runs.entries import Event, Kind
+from runs.filters import Filters
 from runs.models import Run
 from station.accounts.api.door import Door, filtering, operation, page_of
 from station.accounts.api.shapes import InEnvironment
@@ -133,29 +133,26 @@ class Runs(Door):
     )
     def get(self, request: Request) -> Response:
         rows = services.visible(self.principal).only(*_LISTED)
-        return self.page(_narrowed(self.principal, rows, self.wanted), RunSerializer)
+        return self.page(_filters(self.principal, self.wanted).narrow(rows), RunSerializer)
 
 
-def _narrowed(
-    principal: Principal, rows: models.QuerySet[Run], wanted: Mapping[str, Any]
-) -> models.QuerySet[Run]:
-    """The rows that :class:`RunFilters` wants. Raises :class:`InvalidInput` for an unknown name."""
-    environment_id = None
+def _filters(principal: Principal, wanted: Mapping[str, Any]) -> Filters:
+    """What :class:`RunFilters` wants. Raises :class:`InvalidInput` for an unknown name."""
+    environment_id = agent_id = None
     if "environment" in wanted:
         with filtering("environment"):
             environment_id = environment(principal, wanted["environment"]).pk
-        rows = rows.filter(environment_id=environment_id)
     if "agent" in wanted:
         with filtering("agent"):
-            agent = agents.get(principal, wanted["agent"], environment_id=environment_id)
-        rows = rows.filter(agent=agent)
-    lookups = {
-        "status": "status__in",
-        "created_after": "created_at__gt",
-        "created_before": "created_at__lt",
-        "submitted_by": "submitted_by",
-    }
-    return rows.filter(**{lookups[name]: wanted[name] for name in lookups if name in wanted})
+            agent_id = agents.get(principal, wanted["agent"], environment_id=environment_id).pk
+    return Filters(
+        environment_id=environment_id,
+        agent_id=agent_id,
+        statuses=wanted.get("status", ()),
+        created_after=wanted.get("created_after"),
+        created_before=wanted.get("created_before"),
+        submitted_by=wanted.get("submitted_by"),
+    )
 
 
 class OneRun(Door):
@@ -217,7 +214,8 @@ class BulkCancellation(Door):
     def post(self, request: Request) -> Response:
         if not self.given:
             raise InvalidInput("body", "names no filter", fix="Say which runs to cancel.")
-        rows = _narrowed(self.principal, services.visible(self.principal), self.given)
+        wanted = _filters(self.principal, self.given)
+        rows = wanted.narrow(services.visible(self.principal))
         return Response({"cancelled": services.cancel_many(self.principal, rows)})
 
 

@@ -25,6 +25,11 @@ def resource(run: Run) -> dict[str, Any]:
     return dict(shape.to_representation(run))
 
 
+def teller(session: Session, *, as_json: bool) -> Narrator | JsonNarrator:
+    """Who tells a run's events to the session."""
+    return JsonNarrator(session) if as_json else Narrator(session)
+
+
 def narrate(session: Session, run: Run, *, as_json: bool, after: int = 0) -> int:
     """Tell a run from behind event ``after`` to its end; 0 only if it succeeds.
 
@@ -33,7 +38,7 @@ def narrate(session: Session, run: Run, *, as_json: bool, after: int = 0) -> int
     """
     try:
         _open(session, run, as_json=as_json)
-        narrator = JsonNarrator(session) if as_json else Narrator(session)
+        narrator = teller(session, as_json=as_json)
         for item in follow(run.pk, after=after, stopped=session.cancelled):
             if isinstance(item, Event):
                 narrator.event(event_json(item))

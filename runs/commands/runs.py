@@ -11,6 +11,7 @@ from django.utils import timezone
 from agents.commands import find
 from runs import decisions, services
 from runs.commands.live import narrate, resource
+from runs.filters import Filters
 from runs.models import Run
 from runs.queue import why_queued
 from runs.states import Status
@@ -57,6 +58,7 @@ def _filters(function: F) -> F:
         ),
         click.option("--since", type=Moment(), help="Submitted since: 1h ago, or a time."),
         click.option("--until", type=Moment(), help="Submitted before: 1h ago, or a time."),
+        click.option("--submitted-by", metavar="NAME", help="By this submitter, as runs show it."),
     ]
     for option in reversed(options):
         function = option(function)
@@ -71,19 +73,17 @@ def _chosen(
     statuses: tuple[str, ...],
     since: datetime | None,
     until: datetime | None,
+    submitted_by: str | None,
 ) -> models.QuerySet[Run]:
-    rows = services.visible(session.principal)
-    if env is not None:
-        rows = rows.filter(environment_id=environment_id(session, env))
-    if agent is not None:
-        rows = rows.filter(agent=find(session, agent, env))
-    if statuses:
-        rows = rows.filter(status__in=statuses)
-    if since is not None:
-        rows = rows.filter(created_at__gte=since)
-    if until is not None:
-        rows = rows.filter(created_at__lt=until)
-    return rows
+    wanted = Filters(
+        environment_id=None if env is None else environment_id(session, env),
+        agent_id=None if agent is None else find(session, agent, env).pk,
+        statuses=statuses,
+        created_after=since,
+        created_before=until,
+        submitted_by=submitted_by,
+    )
+    return wanted.narrow(services.visible(session.principal))
 
 
 @command("run", "list")

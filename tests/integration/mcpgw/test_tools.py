@@ -26,7 +26,7 @@ from tests.integration.mcpgw.client import (
 )
 from tests.integration.mcpgw.conftest import Running, Tenant
 
-FIXED = {"list_agents", "run_agent", "get_run", "cancel_run"}
+FIXED = {"list_agents", "run_agent", "get_run", "list_runs", "retry_run", "cancel_run"}
 
 
 def tool_of(tenant: Tenant) -> str:
@@ -213,17 +213,37 @@ async def test_nothing_of_another_environment_is_reachable(
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        ("run_agent", {"agent": "alice-agent"}, "'task' is a required property"),
-        ("run_agent", {"agent": "alice-agent", "task": 5}, "task: 5 is not of type 'string'"),
-        ("run_agent", {"agent": "alice-agent", "task": "  "}, "input: is empty"),
+        ("run_agent", {"agent": "alice-agent"}, '"task" is a required property'),
+        ("run_agent", {"agent": "alice-agent", "task": 5}, 'task: 5 is not of type "string"'),
+        ("run_agent", {"agent": "alice-agent", "task": "  "}, "task: is empty"),
         ("run_agent", {"agent": "alice-agent", "task": "x", "data": []}, "data: [] is not of type"),
         ("run_agent", {"agent": "alice-agent", "task": "x", "prompt": "y"}, "'prompt' was unexp"),
         ("run_agent", {"agent": "alice-agent", "task": "x", "wait_seconds": -1}, "wait_seconds:"),
         ("run_agent", {"agent": "nobody", "task": "x"}, "no agent 'nobody'"),
-        ("get_run", {}, "'run_id' is a required property"),
+        ("run_agent", {"agent": "alice-agent", "task": "x", "timeout": "soon"}, "timeout: 'soon'"),
+        ("run_agent", {"agent": "alice-agent", "task": "x", "timeout": 0}, "timeout: must be"),
+        ("run_agent", {"agent": "alice-agent", "task": "x", "priority": 101}, "priority:"),
+        ("run_agent", {"agent": "a\0", "task": "x"}, "agent: holds"),
+        (
+            "run_agent",
+            {"agent": "alice-agent", "task": "x", "idempotency_key": ""},
+            "idempotency_k",
+        ),
+        (
+            "run_agent",
+            {"agent": "alice-agent", "task": "x", "idempotency_key": "\0"},
+            "idempotency_key: holds",
+        ),
+        ("list_agents", {"environment": "\0"}, "environment: holds"),
+        ("list_runs", {"status": ["lost"]}, "status.0:"),
+        ("list_runs", {"limit": 201}, "limit:"),
+        ("list_runs", {"created_after": "soon"}, "created_after: 'soon' is no point in time"),
+        ("list_runs", {"agent": "nobody"}, "no agent 'nobody'"),
+        ("retry_run", {"run_id": 0}, "no run '0'"),
+        ("get_run", {}, '"run_id" is a required property'),
         ("get_run", {"run_id": "../1"}, "no run '../1'"),
         ("get_run", {"run_id": 10**30}, "no run"),
-        ("agent_alice-env_alice-agent", {}, "'task' is a required property"),
+        ("agent_alice-env_alice-agent", {}, '"task" is a required property'),
     ],
 )
 async def test_bad_arguments_are_tool_errors_and_store_nothing(
@@ -248,7 +268,7 @@ async def test_an_ambiguous_name_asks_for_the_environment(gateway: Running, alic
     arguments = {"agent": "alice-agent", "task": "x", "wait_seconds": 0}
     async with connected(gateway.url, alice.key) as client:
         result = await client.call_tool("run_agent", arguments)
-        assert "argument environment" in text(result)
+        assert "Name the environment too" in text(result)
         result = await client.call_tool("run_agent", arguments | {"environment": "second-env"})
         assert result.structured_content["environment"] == "second-env"
 
@@ -269,7 +289,7 @@ async def test_many_agents_come_in_pages(gateway: Running, alice: Tenant) -> Non
         assert page.next_cursor is None
         with pytest.raises(MCPError, match="cursor"):
             await client.list_tools(cursor="junk")
-    assert len(names) == len(set(names)) == 4 + 206
+    assert len(names) == len(set(names)) == len(FIXED) + 206
 
 
 async def test_an_agent_with_a_long_name_is_callable(gateway: Running, alice: Tenant) -> None:

@@ -19,8 +19,13 @@ def doubt(calls: list[dict[str, Any]] | None = None) -> Run:
     assert moved is not None
     wanted = [{"id": each["call_id"], "name": each["tool"], "arguments": "{}"} for each in asked]
     answered = Entry(
-        kind=Kind.MODEL_ANSWERED, payload={"step": 1, "content": "", "tool_calls": wanted}
-    )
+        kind=Kind.MODEL_ANSWERED,
+        payload={
+            "step": 1, "content": "", "tool_calls": wanted, "model": "scripted/demo",
+            "finish_reason": "tool_calls", "input_tokens": 10, "output_tokens": 5,
+            "cached_tokens": 0, "cost_usd": None, "duration": 0.2, "attempts": 1,
+        },
+    )  # fmt: skip
     journal.append(moved.run_id, moved.fence, [answered])
     assert transitions.wait(
         moved.run_id, moved.fence, reason="doubt", details={"calls": asked}, expires=60

@@ -110,10 +110,18 @@ def test_a_run_that_is_put_off_says_why_and_for_how_long() -> None:
 
 
 def test_a_wait_names_the_calls_in_doubt() -> None:
-    calls = [{"tool": "mail__send", "arguments": {"to": "bob"}}]
-    text = told(event(1, "run.waiting", reason="doubt", calls=calls))
-    assert "a person has to decide" in text
-    assert 'mail__send {"to": "bob"}' in text
+    calls = [
+        {"call_id": name, "tool": "mail__send", "arguments": {"to": name * 2}} for name in "ab"
+    ]
+    waiting = event(1, "run.waiting", reason="doubt", calls=calls)
+    first, *rest = told(waiting).splitlines()
+    assert "a person has to decide" in first
+    assert rest == [
+        '            a mail__send {"to": "aa"}',
+        '            b mail__send {"to": "bb"}',
+    ]
+    told_in_a_line = 'in doubt: a mail__send {"to": "aa"}, b mail__send {"to": "bb"}'
+    assert summary(waiting, 80) == told_in_a_line
 
 
 def test_an_event_of_a_newer_station_is_told_too() -> None:
