@@ -10,12 +10,11 @@ import click
 from agents.commands import find
 from runs import services
 from runs.bus import event_json
-from runs.commands.live import narrate, resource
+from runs.commands.live import narrate, resource, say_how_to_follow
 from runs.entries import Event, Kind
 from runs.follow import release_connection
 from runs.models import Run, RunEvent
 from runs.narration import failed, summary
-from runs.queue import why_queued
 from runs.states import LIVE
 from station.commands import (
     Exit,
@@ -79,8 +78,7 @@ def run_agent(
         show_json(session, resource(run))
         return Exit.DONE
     session.print(f"Run {run.pk} of agent {agent.name} is {run.status}.")
-    if not run.is_terminal:
-        session.note(f"{why_queued(run)} `station run follow {run.pk}` follows it.")
+    say_how_to_follow(session, run)
     return Exit.DONE
 
 

@@ -1,5 +1,9 @@
 """``station run decide``: what became of calls in doubt."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import click
 
 import runs.commands.runs  # noqa: F401 - makes the group this command belongs to
@@ -13,6 +17,8 @@ from station.core.errors import InvalidInput
 
 _VERDICTS = [verdict.value for verdict in Verdict]
 _VERDICT = click.Choice(_VERDICTS)
+_KNOWN = f"Use one of: {', '.join(_VERDICTS)}."
+_EACH_ITS_OWN = "Give each call its own with --result-of CALL_ID=TEXT."
 
 
 @command("run", "decide")
@@ -46,35 +52,30 @@ def decide_run(
 ) -> None:
     """Say what became of the tool calls a waiting run is in doubt about.
 
-    VERDICT is happened (the model goes on with --result), repeat (the call is made again) or stop
+    VERDICT is happened (the model goes on with the result), repeat (the call is made again) or stop
     (the run ends as failed). Every call in doubt has to be decided; `station run show ID` names
-    them. With --all, --result is that of every call not named.
+    them. --result is that of CALL_ID, or with --all that of every call not named, whichever
+    happened; where both did, name each one's with --result-of. It cannot be taken back.
     """
     run = services.get(session.principal, run_id)
     open_ids = [str(call["call_id"]) for call in decisions.open_calls(run)]
     if call_id is not None and verdict is None:
-        raise InvalidInput("VERDICT", "is missing", fix=f"Use one of: {', '.join(_VERDICTS)}.")
-    said = [] if call_id is None else [(call_id, str(verdict))]
-    said += calls
-    text = None if result is None else _read(session, "--result", result)
-    texts = {name: _read(session, "--result-of", value) for name, value in results}
-    named = {name for name, _ in said}
+        raise InvalidInput("VERDICT", "is missing", fix=_KNOWN)
+    said = [] if call_id is None else [_Said(call_id=call_id, verdict=str(verdict), by="CALL_ID")]
+    said += [_Said(call_id=name, verdict=value, by="--call") for name, value in calls]
+    named = {each.call_id for each in said}
     if rest is not None:
-        said += [(name, rest) for name in open_ids if name not in named]
-    if text is not None:
-        of = [name for name in open_ids if name not in named] if rest else []
-        texts |= dict.fromkeys([call_id] if call_id is not None else of, text)
-    if unused := sorted(texts.keys() - {name for name, _ in said}):
-        raise InvalidInput("--result-of", f"{unused[0]!r} is not decided here")
-    decided = decisions.decide(
-        session.principal,
-        run,
-        [
-            Decision(call_id=name, verdict=_verdict(value), result=texts.get(name, ""))
-            for name, value in said
-        ],
-        why=why,
-    )
+        left = [name for name in open_ids if name not in named]
+        said += [_Said(call_id=name, verdict=rest, by="--all") for name in left]
+    texts = _texts(session, said, result, results)
+    given = [
+        Decision(call_id=s.call_id, verdict=s.parsed(), result=texts.get(s.call_id, ""))
+        for s in said
+    ]
+    try:
+        decided = decisions.decide(session.principal, run, given, why=why)
+    except InvalidInput as error:
+        raise _in_own_words(error, said, results) from None
     if as_json:
         show_json(session, resource(decided))
     elif decided.state is Status.FAILED:
@@ -84,12 +85,97 @@ def decide_run(
         session.note(f"`station run follow {decided.pk}` follows it.")
 
 
-def _verdict(text: str) -> Verdict:
-    if text not in _VERDICTS:
+@dataclass(frozen=True, kw_only=True)
+class _Said:
+    """A verdict on a call, and which part of the command gave it."""
+
+    call_id: str
+    verdict: str
+    by: str
+
+    @property
+    def happened(self) -> bool:
+        return self.verdict == Verdict.HAPPENED
+
+    def parsed(self) -> Verdict:
+        if self.verdict not in _VERDICTS:
+            raise InvalidInput(self.by, f"{self.verdict!r} is no verdict", fix=_KNOWN)
+        return Verdict(self.verdict)
+
+
+def _texts(
+    session: Session,
+    said: Sequence[_Said],
+    result: str | None,
+    results: Sequence[tuple[str, str]],
+) -> dict[str, str]:
+    """The result of each call that was given one.
+
+    Raises:
+        InvalidInput: it is not clear whose a result is, or whoever is meant has two or did not
+            happen.
+    """
+    sources: dict[str, str] = {}
+    verdicts = {each.call_id: each for each in said}
+    for name, source in results:
+        if name in sources:
+            raise InvalidInput("--result-of", f"{name!r} is given two results", fix="Give one.")
+        if name not in verdicts:
+            raise InvalidInput("--result-of", f"{name!r} is not decided here")
+        if not verdicts[name].happened:
+            raise InvalidInput(
+                "--result-of", f"{name!r} did not happen", fix="A result goes with happened only."
+            )
+        sources[name] = source
+    if result is not None:
+        for name in _meant(said):
+            if name in sources:
+                raise InvalidInput(
+                    "--result", f"{name!r} has one by --result-of too", fix=_EACH_ITS_OWN
+                )
+            sources[name] = result
+    if [result, *(source for _, source in results)].count("-") > 1:
+        raise InvalidInput("--result-of", "standard input holds one result only", fix="Use @FILE.")
+    read = {
+        source: _read(session, "--result", source) for source in dict.fromkeys(sources.values())
+    }
+    return {name: read[source] for name, source in sources.items()}
+
+
+def _meant(said: Sequence[_Said]) -> list[str]:
+    """The calls that --result is the result of."""
+    takers = [
+        found
+        for part in ("CALL_ID", "--all")
+        if (found := [each.call_id for each in said if each.by == part and each.happened])
+    ]
+    if not takers:
         raise InvalidInput(
-            "--call", f"{text!r} is no verdict", fix=f"Use one of: {', '.join(_VERDICTS)}."
+            "--result",
+            "is the result of no call here",
+            fix="It goes with `CALL_ID happened` or `--all happened`; else use --result-of.",
         )
-    return Verdict(text)
+    if len(takers) > 1:
+        raise InvalidInput(
+            "--result", f"could be that of {takers[0][0]!r} or of the others", fix=_EACH_ITS_OWN
+        )
+    return takers[0]
+
+
+def _in_own_words(
+    error: InvalidInput, said: Sequence[_Said], results: Sequence[tuple[str, str]]
+) -> InvalidInput:
+    """What is wrong with the decisions, told by the part of the command that is to blame."""
+    blamed = re.match(r"decisions\[(\d+)\]\.(\w+)", error.field)
+    if blamed is not None:
+        one = said[int(blamed[1])]
+        if blamed[2] == "result":
+            return error.at("--result-of" if one.call_id in dict(results) else "--result")
+        return error.at(one.by)
+    if error.field == "decisions":
+        fix = f"{error.fix} Decide each with --call CALL_ID=VERDICT, or the rest with --all."
+        return InvalidInput("CALL_ID", error.problem, fix=fix)
+    return error
 
 
 def _read(session: Session, what: str, text: str) -> str:

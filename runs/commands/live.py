@@ -61,6 +61,14 @@ def narrate(session: Session, run: Run, *, as_json: bool, after: int = 0) -> int
     return Exit.DONE if last.state is Status.SUCCEEDED else Exit.FAILED
 
 
+def say_how_to_follow(session: Session, run: Run) -> None:
+    """Note what a submitted run waits for, and how to follow it; one that ended needs neither."""
+    if run.is_terminal:
+        return
+    why = f"{queue.why_queued(run)} " if run.state is Status.QUEUED else ""
+    session.note(f"{why}`station run follow {run.pk}` follows it.")
+
+
 def _open(session: Session, run: Run, *, as_json: bool) -> None:
     if as_json:
         session.stdout.write(to_json({"run": resource(run)}) + "\n")

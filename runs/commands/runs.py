@@ -1,37 +1,29 @@
 """``station run …``"""
 
-from collections.abc import Callable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from typing import Any
 
 import click
-from django.db import models
 from django.utils import timezone
 
-from agents.commands import find
 from runs import decisions, services
-from runs.commands.live import narrate, resource
-from runs.filters import Filters
+from runs.commands.choosing import chosen, filters
+from runs.commands.live import narrate, resource, say_how_to_follow
 from runs.models import Run
 from runs.queue import why_queued
 from runs.states import Status
-from station.accounts.commands.environments import environment_id
 from station.commands import (
     Exit,
     Session,
     command,
-    environment_option,
     fields,
     group,
     json_option,
     show_json,
     table,
 )
-from station.commands.options import F, Moment
 from station.commands.rendering import status as shown_status
-from station.commands.running import explain
-from station.commands.text import age, count, dollars, duration, one_line, to_json
-from station.core.errors import InvalidInput, StationError
+from station.commands.text import age, dollars, duration, one_line, to_json
 
 group("run", help="Runs: look at them, follow them, cancel, retry and decide them.")
 
@@ -44,60 +36,18 @@ _LISTED = (
 )
 
 
-def _filters(function: F) -> F:
-    """The options that say which runs; :func:`_chosen` takes their values."""
-    options: list[Callable[[Any], Any]] = [
-        environment_option(),
-        click.option("--agent", help="Of this agent, by name or id."),
-        click.option(
-            "--status",
-            "statuses",
-            type=click.Choice([status.value for status in Status]),
-            multiple=True,
-            help="In this status. May be repeated.",
-        ),
-        click.option("--since", type=Moment(), help="Submitted since: 1h ago, or a time."),
-        click.option("--until", type=Moment(), help="Submitted before: 1h ago, or a time."),
-        click.option("--submitted-by", metavar="NAME", help="By this submitter, as runs show it."),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def _chosen(
-    session: Session,
-    *,
-    env: str | None,
-    agent: str | None,
-    statuses: tuple[str, ...],
-    since: datetime | None,
-    until: datetime | None,
-    submitted_by: str | None,
-) -> models.QuerySet[Run]:
-    wanted = Filters(
-        environment_id=None if env is None else environment_id(session, env),
-        agent_id=None if agent is None else find(session, agent, env).pk,
-        statuses=statuses,
-        created_after=since,
-        created_before=until,
-        submitted_by=submitted_by,
-    )
-    return wanted.narrow(services.visible(session.principal))
-
-
 @command("run", "list")
-@_filters
+@filters
 @click.option(
     "--limit", "-n", type=click.IntRange(1, 1000), default=20, show_default=True, help="At most."
 )
 @click.option("--before-id", type=int, help="Older than this run, to page back.")
 @json_option
 def list_runs(
-    session: Session, /, *, limit: int, before_id: int | None, as_json: bool, **filters: Any
+    session: Session, /, *, limit: int, before_id: int | None, as_json: bool, **given: Any
 ) -> None:
     """The newest runs."""
-    rows = _chosen(session, **filters).only(*_LISTED)
+    rows = chosen(session, **given).only(*_LISTED)
     if before_id is not None:
         rows = rows.filter(pk__lt=before_id)
     found = list(rows.order_by("-id")[:limit])
@@ -209,74 +159,23 @@ def follow_run(session: Session, *, run_id: str, after: int, as_json: bool) -> i
 @command("run", "retry")
 @click.argument("run_id", metavar="ID")
 @click.option("--follow", "-f", is_flag=True, help="Show every step until it ends.")
+@click.option("--idempotency-key", help="The same retry with the same key is made once.")
 @json_option
-def retry_run(session: Session, *, run_id: str, follow: bool, as_json: bool) -> int:
+def retry_run(
+    session: Session, *, run_id: str, follow: bool, idempotency_key: str | None, as_json: bool
+) -> int:
     """Do again what a run that has ended was to do: a new run, with the agent's present version.
 
     With --follow it exits 0 only if the new run succeeds.
     """
     ended = services.get(session.principal, run_id)
-    run = services.get(session.principal, services.retry(session.principal, ended).pk)
+    again = services.retry(session.principal, ended, idempotency_key=idempotency_key)
+    run = services.get(session.principal, again.pk)
     if follow:
         return narrate(session, run, as_json=as_json)
     if as_json:
         show_json(session, resource(run))
         return Exit.DONE
     session.print(f"Run {run.pk} is {run.status}: a retry of run {ended.pk}.")
-    session.note(f"{why_queued(run)} `station run follow {run.pk}` follows it.")
-    return Exit.DONE
-
-
-@command("run", "cancel")
-@click.argument("run_ids", metavar="[ID ...]", nargs=-1)
-@_filters
-@click.option("--yes", is_flag=True, help="Do cancel what the filters find.")
-@json_option
-def cancel_runs(
-    session: Session, /, *, run_ids: tuple[str, ...], yes: bool, as_json: bool, **filters: Any
-) -> int:
-    """End runs. Queued and waiting ones end now; running ones are told to stop.
-
-    Every run named is tried; the exit code is that of the first that could not be ended. Instead
-    of naming runs, filter them: without --yes that only counts them.
-    """
-    filtered = any(filters.values())
-    if filtered == bool(run_ids):
-        raise InvalidInput("ID", "name runs, or filter them", fix="Do one of the two.")
-    if filtered:
-        return _cancel_chosen(session, _chosen(session, **filters), yes=yes, as_json=as_json)
-    code: int = Exit.DONE
-    done = []
-    for run_id in run_ids:
-        try:
-            run = services.cancel(session.principal, services.get(session.principal, run_id))
-        except StationError as error:
-            code = code or explain(error, session, as_json=as_json)
-            continue
-        done.append(run)
-        if not as_json:
-            ended = run.state is Status.CANCELLED
-            session.print(f"Run {run.pk} {'is cancelled' if ended else 'is told to stop'}.")
-    if as_json:
-        show_json(session, [resource(run) for run in done])
-    return code
-
-
-def _cancel_chosen(
-    session: Session, rows: models.QuerySet[Run], *, yes: bool, as_json: bool
-) -> int:
-    live = services.unfinished(rows)
-    if not yes and (found := live.count()):
-        raise InvalidInput(
-            "--yes", f"is needed to cancel {count(found, 'run')}", fix="Nothing is cancelled yet."
-        )
-    total = 0
-    newest = live.order_by("-pk").values_list("pk", flat=True).first() or 0
-    counted = live.filter(pk__lte=newest)  # what is submitted from now on is not meant
-    while not session.cancelled() and (some := services.cancel_many(session.principal, counted)):
-        total += some
-    if as_json:
-        show_json(session, {"cancelled": total})
-    else:
-        session.print(f"{count(total, 'run')} cancelled or told to stop.")
+    say_how_to_follow(session, run)
     return Exit.DONE

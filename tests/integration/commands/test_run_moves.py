@@ -1,6 +1,5 @@
 """run decide, run retry, run cancel by filter, caps, and pausing queues."""
 
-import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -112,12 +111,22 @@ def test_stop_ends_the_run(station: Station, waiting: Run) -> None:
         ("--all", "repeat", "--result", "x"),
         ("--all", "repeat", "--result-of", "zz=x"),
         ("c1", "happened", "--result", "@/etc/no-such-file", "--all", "repeat"),
+        ("--call", "c1=happened", "--call", "c2=repeat", "--result", "x"),
+        ("--call", "c1=happened", "--call", "c2=happened", "--result", "x", "--all", "happened"),
+        ("c1", "happened", "--result", "x", "--all", "happened"),
+        ("c1", "happened", "--result", "x", "--result-of", "c1=y", "--all", "repeat"),
+        ("--all", "happened", "--result", "x", "--result-of", "c1=y"),
+        ("c1", "repeat", "--result", "x", "--all", "stop"),
+        ("--all", "happened", "--result-of", "c1=x", "--result-of", "c1=y"),
+        ("--all", "repeat", "--result-of", "c1=x"),
+        ("--all", "happened", "--result-of", "c1=-", "--result-of", "c2=-"),
+        ("c1", "happened", "--result", "-", "--call", "c2=happened", "--result-of", "c2=-"),
     ],
 )
 def test_an_unclear_decision_is_wrong_usage_and_changes_nothing(
     station: Station, waiting: Run, words: tuple[str, ...]
 ) -> None:
-    done = station("run", "decide", str(waiting.pk), *words)
+    done = station("run", "decide", str(waiting.pk), *words, stdin="read once")
     assert (done.code, done.out) == (2, "")
     waiting.refresh_from_db()
     assert waiting.status == "waiting"
@@ -237,6 +246,38 @@ def test_queues_are_paused_one_by_one_or_all_by_a_platform_admin(
     assert Environment.objects.filter(paused=True).count() == 2
 
 
-def test_errors_of_decisions_are_the_rest_apis(station: Station, waiting: Run) -> None:
-    done = station("run", "decide", str(waiting.pk), "c1", "repeat", "--json")
-    assert json.loads(done.err)["error"]["errors"][0]["field"] == "decisions"
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("c1", "repeat"), "CALL_ID: call 'c2' is undecided"),
+        (("zz", "repeat", "--all", "repeat"), "CALL_ID: 'zz' is not one"),
+        (("--call", "zz=repeat", "--all", "repeat"), "--call: 'zz' is not one"),
+        (
+            ("c1", "repeat", "--call", "c1=stop", "--all", "repeat"),
+            "CALL_ID: 'c1' is decided twice",
+        ),
+        (("--all", "repeat", "--result-of", "c1=x"), "--result-of: 'c1' did not happen"),
+        (("--all", "repeat", "--result", "x"), "--result: is the result of no call"),
+        (("c1", "happened", "--all", "happened", "--result", "x"), "--result: could be that of"),
+        (("--all", "repeat", "--why", "w" * 2001), "--why: is longer than 2000"),
+        (("--all", "happened", "--result", "x" * (1 << 19)), "--result: is longer than"),
+    ],
+)
+def test_what_is_wrong_with_a_decision_is_told_in_the_commands_words(
+    station: Station, waiting: Run, words: tuple[str, ...], said: str
+) -> None:
+    done = station("run", "decide", str(waiting.pk), *words)
+    assert f"Error: {said}" in done.err
+    assert "decisions" not in done.err
+
+
+def test_a_result_goes_to_the_one_that_happened(parsed: Parsed, waiting: Run) -> None:
+    words = ("c1", "repeat", "--all", "happened", "--result", "order 8")
+    parsed("run", "decide", str(waiting.pk), *words)
+    assert decided(waiting) == {"c1": ("repeat", ""), "c2": ("happened", "order 8")}
+
+
+def test_each_of_all_calls_may_have_its_own_result(parsed: Parsed, waiting: Run) -> None:
+    words = ("--all", "happened", "--result-of", "c1=order 7", "--result-of", "c2=-")
+    parsed("run", "decide", str(waiting.pk), *words, stdin="order 8")
+    assert decided(waiting) == {"c1": ("happened", "order 7"), "c2": ("happened", "order 8")}
