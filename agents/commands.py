@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from agents import changes, retrying, services
-from agents.documents import parse_documents, to_document
+from agents.documents import apply_all, parse_documents, to_document
 from agents.models import Agent, AgentVersion
 from agents.services import Definition
 from station.accounts.commands.environments import environment_id
@@ -197,28 +197,18 @@ def create_agent(
 @environment_option()
 @json_option
 def apply_agents(session: Session, *, file: str, env: str | None, as_json: bool) -> None:
-    """Make agents be as a YAML file says, one document each.
+    """Make agents be as a YAML file says, one document each: all of them, or none.
 
     What is new is made, what differs gets a new version, what is the same stays. --env is for
     documents that name no environment. `station agent export` writes such a file.
     """
     documents = parse_documents(session.read_file("file", file))
-    targets = []
-    for document in documents:
-        where = document.environment or env
-        if where is None:
-            raise InvalidInput(
-                f"{document.name}.environment", "is missing", fix="Name it there, or with --env."
-            )
-        targets.append((environment_id(session, where), document))
-    applied = []
-    for chosen, document in targets:
-        row, outcome = document.apply(session.principal, environment_id=chosen)
-        applied.append((row, outcome))
-        if not as_json:
-            session.print(f"Agent {row.name} in {row.environment.name}: {outcome}.")
+    applied = apply_all(session.principal, documents, environment=env)
     if as_json:
         show_json(session, [{**_resource(row), "outcome": outcome} for row, outcome in applied])
+        return
+    for row, outcome in applied:
+        session.print(f"Agent {row.name} in {row.environment.name}: {outcome}.")
 
 
 @command("agent", "export")

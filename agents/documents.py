@@ -1,7 +1,8 @@
 """Agents as YAML documents: what ``station agent apply`` reads and ``export`` writes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -12,8 +13,9 @@ from django.db import transaction
 from agents import changes, retrying, services
 from agents.models import Agent
 from agents.services import Definition
+from station.accounts import services as accounts
 from station.config.quantities import format_duration, parse_duration
-from station.core.errors import InvalidInput
+from station.core.errors import InvalidInput, StationError
 from station.core.principal import Principal
 from station.core.unchanged import UNCHANGED, Unchanged
 
@@ -134,6 +136,46 @@ class Document:
     def to_yaml(self) -> str:
         """The document as YAML text, long texts as blocks."""
         return yaml.dump(self.values(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+@transaction.atomic
+def apply_all(
+    principal: Principal, documents: Sequence[Document], *, environment: str | None = None
+) -> list[tuple[Agent, str]]:
+    """Make all agents be as the documents say, or none; each agent, and what was done.
+
+    ``environment`` is for documents that name none. For operators of every environment named.
+
+    Raises:
+        InvalidInput: a document cannot work; its number is part of the field.
+        StationError: anything else that stands against one; its number begins the message.
+    """
+    targets = []
+    for number, document in enumerate(documents, 1):
+        with _numbered(number):
+            where = document.environment or environment
+            if where is None:
+                raise InvalidInput("environment", "is missing", fix="Name it there, or with --env.")
+            document.definition.check()
+            targets.append((accounts.environment(principal, where).pk, document.name, number))
+    applied = {}
+    for environment_id, _, number in sorted(targets):  # in one order, or two files could deadlock
+        with _numbered(number):
+            document = documents[number - 1]
+            applied[number] = document.apply(principal, environment_id=environment_id)
+    return [outcome for _, outcome in sorted(applied.items())]
+
+
+@contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Within, what goes wrong is told with the document's number."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise error.at(f"document {number}.{error.field}") from None
+    except StationError as error:
+        error.message = f"Document {number}: {error.message}"
+        raise
 
 
 def to_document(agent: Agent) -> Document:

@@ -1,5 +1,6 @@
 """agent list, show, create, apply, export and its switches."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import yaml
 
 from agents.models import Agent, AgentVersion
+from station.core.principal import Principal, Role
 from tests import factories
 from tests.unit.commands.seats import Outcome
 
@@ -25,6 +27,7 @@ tools: [machine/*]
 parameters: {temperature: 0.5}
 timeout: 5m
 """
+OTHER = "name: other\nenvironment: prod\nprompt: You look.\n"
 
 
 def test_an_agent_is_created_from_options(station: Station, parsed: Parsed) -> None:
@@ -135,7 +138,15 @@ def test_several_agents_travel_in_one_file_to_another_environment(station: Stati
         (HELPER + "retry: {on: [timeout]}\n", "document 1.retry.on[0]: 'timeout' is no failure"),
         (HELPER + "a: &a [1]\nb: *a\n", "aliases"),
         (HELPER.replace("machine/*", "machine"), "is not a grant"),
-        (HELPER.replace("prod", "nowhere"), "nowhere"),
+        (HELPER.replace("prod", "nowhere"), "Document 1: There is no environment 'nowhere'"),
+        (HELPER.replace("environment: prod\n", ""), "document 1.environment: is missing"),
+        (HELPER + "prompt: ' '\n", "document 1.prompt: is empty"),
+        (f"{HELPER}---\n{OTHER}max_steps: 0\n", "document 2.max_steps: must be"),
+        (f"{HELPER}---\n{OTHER}max_running: 0\n", "document 2.max_running: must be"),
+        (f"{HELPER}---\n{OTHER}tools: [x]\n", "document 2.tools[0]: 'x' is not a grant"),
+        (f"{HELPER}---\n{OTHER.replace('other', 'Not Valid')}", "document 2.name: Use lower-case"),
+        (f"{HELPER}---\n{OTHER.replace('prod', 'two')}", "Document 2: There is no environment"),
+        (f'{HELPER}---\n{OTHER}model: "\\0"\n', "document 2.model: contains a NUL"),
     ],
 )
 def test_a_bad_file_changes_nothing(station: Station, text: str, words: str) -> None:
@@ -144,6 +155,36 @@ def test_a_bad_file_changes_nothing(station: Station, text: str, words: str) -> 
     assert done.code in (2, 3)
     assert words in done.err
     assert done.out == ""
+    assert not Agent.objects.exists()
+
+
+def test_a_file_with_several_documents_is_applied_whole_and_in_order(
+    station: Station, parsed: Parsed
+) -> None:
+    factories.environment("prod")
+    text = f"{OTHER}---\n{HELPER}"
+    lines = station("agent", "apply", "-f", "-", stdin=text).out.splitlines()
+    assert lines == ["Agent other in prod: made.", "Agent helper in prod: made."]
+    changed = text.replace("You look.", "You see.")
+    applied = parsed("agent", "apply", "-f", "-", stdin=changed)
+    assert [(each["name"], each["outcome"]) for each in applied] == [
+        ("other", "changed, version 2"),
+        ("helper", "unchanged"),
+    ]
+    bad = station("agent", "apply", "-f", "-", "--json", stdin=f"{text}---\n{OTHER}max_steps: 0\n")
+    assert (bad.code, bad.out) == (2, "")
+    assert json.loads(bad.err)["error"]["errors"][0]["field"] == "document 3.max_steps"
+    assert AgentVersion.objects.count() == 3
+
+
+def test_who_may_not_change_one_agent_of_a_file_changes_none(station: Station) -> None:
+    one, two = factories.environment("prod"), factories.environment("two")
+    roles = {one.pk: Role.OPERATOR, two.pk: Role.VIEWER}
+    half = Principal(kind="user", id="1", label="half", user_id=1, roles=roles)
+    text = f"{HELPER}---\n{OTHER.replace('prod', 'two')}"
+    done = station("agent", "apply", "-f", "-", stdin=text, principal=half)
+    assert (done.code, done.out) == (4, "")
+    assert done.err.startswith("Error: Document 2: This needs the operator role")
     assert not Agent.objects.exists()
 
 
