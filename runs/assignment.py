@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from agents import retrying
 from agents.models import AgentVersion
 from agents.retrying import RetryPolicy
-from runs import journal, queue
+from runs import journal, moves, queue
 from runs.entries import Event
 from runs.errors import ToolsUnavailable
 from runs.models import Run
@@ -19,6 +19,7 @@ from runs.toolbox import GrantedTool
 from station.config import current
 from station.core import faults
 from station.core.errors import StationError
+from station.core.ids import uuid7
 from toolservers import services as toolservers
 from toolservers.definition import ServerDefinition
 from toolservers.models import ToolServer
@@ -52,12 +53,14 @@ class Assignment:
 class Taking:
     """The unit of work that claims the best eligible run and loads it.
 
-    A repetition after the claim has committed only loads: no run is claimed and then forgotten.
+    A repetition after the claim has committed only loads, also when the answer to the claim was
+    lost: no run is claimed and then forgotten.
     """
 
     def __init__(self, worker: str, recent: Sequence[int]) -> None:
         self._worker, self._recent = worker, recent
         self._claimed: Moved | None = None
+        self._event_id, self._asked = uuid7(), False
 
     def __call__(self) -> Assignment | None:
         """The run, or ``None`` when there is none to claim.
@@ -65,9 +68,12 @@ class Taking:
         Raises:
             Contended: see :func:`runs.queue.claim`.
         """
+        if self._claimed is None and self._asked:
+            self._claimed = moves.stored(self._event_id)
         if self._claimed is None:
+            self._asked = True
             lease = current().execution_queue.lease
-            self._claimed = queue.claim(self._worker, lease, self._recent)
+            self._claimed = queue.claim(self._worker, lease, self._recent, event_id=self._event_id)
             if self._claimed is None:
                 return None
             faults.point("after-claim")

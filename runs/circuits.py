@@ -15,10 +15,11 @@ from django.db import connection
 
 from runs.database import Units
 from runs.models import Circuit
+from runs.ports import Admission
 
 _log = structlog.get_logger(__name__)
 _IN_A_ROW_WITHIN = 60.0
-"""Seconds after which an earlier failure has nothing to do with the present one."""
+"""Seconds, at least, after which an earlier failure has nothing to do with the present one."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 60.0
 _FRESH = 2.0
 _LOOK_AGAIN = 3.0
@@ -60,12 +61,22 @@ _TRY = """
 class Circuits:
     """What one process knows of the circuits, at most two seconds old; one for an event loop."""
 
-    def __init__(self, units: Units, *, failures: int, provider: str, model: str) -> None:
+    def __init__(
+        self,
+        units: Units,
+        *,
+        failures: int,
+        provider: str,
+        model: str,
+        request_timeout: float = 0.0,
+    ) -> None:
         """``failures`` in a row open a circuit; 0: never.
 
-        ``provider`` is the configured one and ``model`` the model of agents that name none.
+        ``provider`` is the configured one and ``model`` the model of agents that name none. A
+        failure takes up to ``request_timeout`` seconds, so those in a row may be that far apart.
         """
         self._units, self._failures = units, failures
+        self._in_a_row_within = max(_IN_A_ROW_WITHIN, 2 * request_timeout)
         self._unnamed = provider
         prefix, slash, _ = model.partition("/")
         self._default = prefix if slash else provider
@@ -73,25 +84,25 @@ class Circuits:
         """Providers that failed, as last heard, and the monotonic end of their pause, if any."""
         self._looked = float("-inf")
 
-    async def admit(self, provider: str, *, patience: float) -> float | None:
-        """``None``: ask it. Else the seconds after which that may be worth a try.
+    async def admit(self, provider: str, *, patience: float) -> Admission:
+        """Whether to ask it now.
 
         Who is admitted when a pause is over is the only one until it has told how it went, or
         ``patience`` seconds have passed.
         """
         if not self._failures:
-            return None
+            return Admission()
         if time.monotonic() - self._looked > _FRESH:
             await self._look()
         left = self._left(provider)
         if left is None or left > 0:
-            return left
+            return Admission(wait=left)
         if await self._units.run(partial(_try, provider, patience)):
             _log.info("model_circuit_tried", provider=provider)
-            return None
+            return Admission(trial=True)
         await self._look()  # somebody else tries, or has tried already
         left = self._left(provider)
-        return left if left is None else max(left, _LOOK_AGAIN)
+        return Admission(wait=None if left is None else max(left, _LOOK_AGAIN))
 
     async def _look(self) -> None:
         self._looked = time.monotonic()
@@ -112,7 +123,7 @@ class Circuits:
             "unnamed": provider == self._unnamed,
             "default": provider == self._default,
             "most": self._failures,
-            "row": _IN_A_ROW_WITHIN,
+            "row": self._in_a_row_within,
             "first": _FIRST_PAUSE,
             "longest": _LONGEST_PAUSE,
         }

@@ -12,7 +12,11 @@ from station.core.ids import uuid7
 
 
 class Kind(StrEnum):
-    """The kinds of journal entries; the payloads are documented in docs/journal.md."""
+    """The kinds of journal entries; the payloads are documented in docs/journal.md.
+
+    While processes of two releases run side by side, the older ones read kinds they do not know:
+    these become members of their own, equal to none of the others.
+    """
 
     SUBMITTED = "run.submitted"
     CLAIMED = "run.claimed"
@@ -26,6 +30,14 @@ class Kind(StrEnum):
     TOOL_CALLED = "tool.called"
     TOOL_RETURNED = "tool.returned"
     OUTPUT_REJECTED = "output.rejected"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Kind | None":
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        return unknown
 
 
 PROGRESS = frozenset({Kind.MODEL_ANSWERED, Kind.TOOL_RETURNED})

@@ -5,18 +5,16 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol
+from uuid import UUID
 
 import structlog
 from django.db import InterfaceError, OperationalError
 
 from runs import journal, metrics, retrying, transitions
 from runs.assignment import Assignment, definitions, granted_tools
-from runs.bus import Publisher
 from runs.catalog import Catalog
-from runs.database import Units
-from runs.entries import Entry, Event, Kind, Spent
+from runs.entries import Entry
 from runs.errors import LeaseLost
-from runs.leases import Leases
 from runs.loop import Finish, Pause, run_agent
 from runs.moves import Moved
 from runs.ports import (
@@ -27,11 +25,13 @@ from runs.ports import (
     ModelFailure,
     ModelRequest,
 )
+from runs.recorder import Recorder, Recording, count
 from runs.replay import OpenCall
 from runs.states import Status
 from runs.toolbox import RunToolbox
 from station.core import faults
 from station.core.errors import StationError
+from station.core.ids import uuid7
 from station.observe.metrics import ERRORS
 from toolservers.definition import ToolSessions
 
@@ -41,12 +41,9 @@ _WAIT_FOR_A_PERSON = 7 * 24 * 3600.0
 Stop = Literal["cancelled", "drained", "lost"]
 
 
-class Services(Protocol):
+class Services(Recording, Protocol):
     """What an execution needs of the process that carries it; :class:`runs.host.Host` has it."""
 
-    units: Units
-    leases: Leases
-    publisher: Publisher
     sessions: ToolSessions
     catalog: Catalog
 
@@ -103,7 +100,7 @@ class Execution:
             self._agent.cancel()
         await asyncio.wait({self._agent})
         try:
-            await self._conclude(self._agent)
+            await self._conclude_somehow(self._agent)
         except LeaseLost:
             metrics.LEASES_LOST.inc()
             self._log.warning("lease_lost")
@@ -122,12 +119,21 @@ class Execution:
                 work.brief,
                 model=_UntilDrained(services.model, self._check_drain),
                 tools=tools,
-                journal=_Journal(work, services, self._deadline),
+                journal=Recorder(work, services, self._deadline),
             )
 
     def _check_drain(self) -> None:
         if self._draining:
             raise _Drained
+
+    async def _conclude_somehow(self, agent: asyncio.Task[Finish | Pause]) -> None:
+        """Store how the agent's work ended; an ending that cannot be stored is a bug's."""
+        try:
+            await self._conclude(agent)
+        except LeaseLost:
+            raise
+        except Exception as bug:  # noqa: BLE001 - or the run would be repeated, for the same end
+            await self._conclude_errored(bug)
 
     async def _conclude(self, agent: asyncio.Task[Finish | Pause]) -> None:
         """Store how the agent's work ended."""
@@ -153,26 +159,24 @@ class Execution:
                 await self._hand_back(
                     "model_unavailable",
                     delay=error.retry_after or 0.0,
+                    uncounted=error.in_vain,
                     details={"problem": str(error)},
                 )
             case StationError() as error:
                 await self._conclude_failed(error)
             case bug:
-                reference = secrets.token_hex(6)
-                self._log.error("run_errored", reference=reference, exc_info=bug)
-                ERRORS.labels("worker").inc()
-                message = f"Station failed internally; the log has it under {reference}."
-                await self._finish(Status.FAILED, error=("errored", message, reference))
+                await self._conclude_errored(bug)
 
     async def _conclude_done(self, result: Finish | Pause) -> None:
         if isinstance(result, Finish):
             await self._finish(Status.SUCCEEDED, result=result)
             return
         details = {"calls": [_doubtful(call) for call in result.calls]}
-        moved = await self._unit(
-            lambda: transitions.wait(
+        moved = await self._move(
+            lambda event_id: transitions.wait(
                 self.run_id,
                 self._assignment.fence,
+                event_id=event_id,
                 reason=result.reason,
                 details=details,
                 expires=_WAIT_FOR_A_PERSON,
@@ -185,10 +189,11 @@ class Execution:
         work, message = self._assignment, str(error)
         retry = retrying.next_retry(work.retry, work.retries, error)
         if retry is not None and time.monotonic() < self._deadline:
-            moved = await self._unit(
-                lambda: transitions.retry_later(
+            moved = await self._move(
+                lambda event_id: transitions.retry_later(
                     work.run_id,
                     work.fence,
+                    event_id=event_id,
                     error=(error.code, journal.storable(message)),
                     retry=retry.number,
                     at_most=retry.at_most,
@@ -202,6 +207,13 @@ class Execution:
             message = f"{message} {retrying.used_up(work.retries)}"
         await self._finish(Status.FAILED, error=(error.code, message, ""))
 
+    async def _conclude_errored(self, bug: BaseException) -> None:
+        reference = secrets.token_hex(6)
+        self._log.error("run_errored", reference=reference, exc_info=bug)
+        ERRORS.labels("worker").inc()
+        message = f"Station failed internally; the log has it under {reference}."
+        await self._finish(Status.FAILED, error=("errored", message, reference))
+
     async def _conclude_stopped(self) -> None:
         match self._stopped:
             case "cancelled":
@@ -212,11 +224,22 @@ class Execution:
                 raise LeaseLost
 
     async def _hand_back(
-        self, reason: str, *, delay: float = 0.0, details: Mapping[str, str] | None = None
+        self,
+        reason: str,
+        *,
+        delay: float = 0.0,
+        uncounted: float = 0.0,
+        details: Mapping[str, str] | None = None,
     ) -> None:
-        moved = await self._unit(
-            lambda: transitions.hand_back(
-                self.run_id, self.fence, reason=reason, delay=delay, details=details
+        moved = await self._move(
+            lambda event_id: transitions.hand_back(
+                self.run_id,
+                self.fence,
+                event_id=event_id,
+                reason=reason,
+                delay=delay,
+                uncounted=uncounted,
+                details=details,
             )
         )
         self.claimable_in = None if moved is None else delay
@@ -232,11 +255,12 @@ class Execution:
         work = self._assignment
         before: Sequence[Entry] = (result.last,) if result else ()
         faults.point("before-finish")
-        moved = await self._unit(
-            lambda: transitions.finish(
+        moved = await self._move(
+            lambda event_id: transitions.finish(
                 work.run_id,
                 work.fence,
                 target,
+                event_id=event_id,
                 before=before,
                 spent=result.spent if result else None,
                 output=journal.storable(result.output) if result else "",
@@ -246,11 +270,21 @@ class Execution:
         )
         faults.point("after-finish")
         if result and moved:
-            _count(work.environment, result.last, result.spent)
+            count(work.environment, result.last, result.spent)
         await self._announce(moved, target)
 
-    async def _unit(self, change: Callable[[], Moved | None]) -> Moved | None:
-        return await self._services.units.run(change)
+    async def _move(self, change: Callable[[UUID], Moved | None]) -> Moved | None:
+        """``change(event_id)``, repeated with the same id while there is no database.
+
+        Raises:
+            LeaseLost: there is none for so long that the lease runs out; another worker takes the
+                run up from its journal.
+        """
+        event_id = uuid7()
+        try:
+            return await self._services.units.run(lambda: change(event_id))
+        except (OperationalError, InterfaceError):
+            raise LeaseLost from None
 
     async def _announce(self, moved: Moved | None, target: Status) -> None:
         """Tell the world; where the change was refused because of a cancellation, cancel."""
@@ -258,8 +292,10 @@ class Execution:
         if moved is None:
             if target is Status.CANCELLED:
                 raise LeaseLost
-            moved = await self._unit(
-                lambda: transitions.finish(work.run_id, work.fence, Status.CANCELLED)
+            moved = await self._move(
+                lambda event_id: transitions.finish(
+                    work.run_id, work.fence, Status.CANCELLED, event_id=event_id
+                )
             )
             target = Status.CANCELLED
             if moved is None:
@@ -299,47 +335,6 @@ class _UntilDrained:
         )
         faults.point("after-request")
         return answer
-
-
-class _Journal:
-    """The :class:`runs.loop.Journal` of one execution."""
-
-    def __init__(self, work: Assignment, services: Services, deadline: float) -> None:
-        self._work, self._services = work, services
-        self.run_id = work.run_id
-        self.history: Sequence[Event] = work.history
-        self.deadline = deadline
-
-    async def append(self, *entries: Entry, spent: Spent | None = None) -> None:
-        work = self._work
-        events = await self._services.units.run(
-            lambda: journal.append(work.run_id, work.fence, entries, spent)
-        )
-        if entries[-1].kind is Kind.TOOL_CALLED:
-            faults.point("after-intent")
-        elif entries[-1].kind is Kind.TOOL_RETURNED:
-            faults.point("after-result")
-        for event in events:
-            self._services.publisher.event(work.run_id, event)
-        if spent is not None:
-            _count(work.environment, entries[0], spent)
-
-    def check_lease(self) -> None:
-        self._services.leases.check(self._work.run_id, self._work.fence)
-
-    def delta(self, step: int, text: str) -> None:
-        self._services.publisher.delta(self._work.run_id, step, text)
-
-
-def _count(environment: str, answer: Entry, spent: Spent) -> None:
-    if answer.kind is Kind.MODEL_ANSWERED:
-        metrics.answered(
-            environment,
-            answer.payload["model"],
-            input_tokens=spent.input_tokens,
-            output_tokens=spent.output_tokens,
-            cost_usd=spent.cost_usd,
-        )
 
 
 def _doubtful(call: OpenCall) -> dict[str, object]:

@@ -159,6 +159,7 @@ class Host:
                 failures=ai.circuit_failures,
                 provider=ai.provider,
                 model=ai.model or "",
+                request_timeout=ai.request_timeout,
             ),
         )
         self._cancellations = CancelListener(self._look_for_cancellation)

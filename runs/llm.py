@@ -9,8 +9,7 @@ import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from decimal import Decimal
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -18,6 +17,7 @@ import httpx
 from runs.llm_answer import Assembly, stream_events
 from runs.llm_errors import scrub, translate
 from runs.llm_library import load, prepared
+from runs.llm_models import Models, Target
 from runs.llm_request import arguments
 from runs.llm_transport import http_client
 from runs.ports import (
@@ -31,28 +31,18 @@ from runs.ports import (
     ModelMalformed,
     ModelRequest,
     ModelUnavailable,
-    UnknownProvider,
-    Usage,
 )
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
 _LONGEST_TRIAL = 60.0
+_OF_WHAT_IS_LEFT = 0.8
+"""How much of its time a run may wait for the first sign of a provider that failed of late."""
+_SILENT = 10.0
+"""Seconds without a sign of it, before the deadline, that count as a provider's failure."""
 # Providers whose requests go through a client of ours, so that every body is bounded.
 _OPENAI = "openai"
 _HANDLED = frozenset({"anthropic", "gemini"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Target:
-    """One model at one provider; ``ours``: the configured one, whose key and address we have."""
-
-    provider: str
-    model: str
-    ours: bool
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
 
 
 class _CallbackFailed(Exception):
@@ -94,7 +84,7 @@ class LiteLlmClient:
             circuits: asked before each request and told how it went.
             jitter: a wait between 0 and its argument, for spreading retries.
         """
-        self._provider = provider
+        self._models = Models(provider)
         self._api_key = api_key
         self._base_url = base_url
         self._request_timeout = request_timeout
@@ -105,8 +95,6 @@ class LiteLlmClient:
         self._jitter = jitter
         self._http: Any = None
         self._clients: dict[str, Any] = {}
-        self._schema_supported: dict[_Target, bool] = {}
-        self._priced: dict[_Target, bool] = {}
 
     async def ask(
         self,
@@ -119,7 +107,7 @@ class LiteLlmClient:
         """See :meth:`runs.ports.ModelClient.ask`."""
         if not load.cache_info().currsize:
             await asyncio.to_thread(load)
-        targets = [self._target(name) for name in (request.model, *request.fallback_models)]
+        targets = [self._models.target(name) for name in (request.model, *request.fallback_models)]
         failures: list[ModelFailure] = []
         attempts = 0
 
@@ -166,54 +154,56 @@ class LiteLlmClient:
         backoff = self._jitter(min(_FIRST_WAIT * 2.0**retry, _LONGEST_WAIT))
         return backoff if asked is None else asked + min(backoff, 1.0)
 
-    def _target(self, name: str) -> _Target:
-        """Split a model's name. The prefix counts only if it is a provider litellm knows."""
-        known = {str(getattr(p, "value", p)) for p in load().provider_list}
-        prefix, slash, rest = name.partition("/")
-        if slash and rest and prefix in known:
-            return _Target(provider=prefix, model=rest, ours=prefix == self._provider)
-        if self._provider not in known:
-            raise UnknownProvider(
-                f"{self._provider}: there is no such model provider.",
-                fix="Set STN_AI_PROVIDER to openai, anthropic, gemini or another litellm provider.",
-            )
-        return _Target(provider=self._provider, model=name, ours=True)
-
     async def _attempt(
         self,
-        target: _Target,
+        target: Target,
         request: ModelRequest,
         on_delta: Callable[[str], None] | None,
         sending: Callable[[], None],
     ) -> ModelAnswer | ModelFailure:
         """Send one request if the provider's circuit lets it through, and say how it went."""
-        circuits, provider = self._circuits, target.provider
+        circuits, provider, patience = self._circuits, target.provider, None
         if circuits is not None:
-            patience = min(self._request_timeout, _LONGEST_TRIAL)
-            left = await circuits.admit(provider, patience=patience)
-            if left is not None:
-                return _circuit_open(provider, left)
+            remaining = request.deadline - self._clock()
+            trial = min(self._request_timeout, _LONGEST_TRIAL, _OF_WHAT_IS_LEFT * remaining)
+            admission = await circuits.admit(provider, patience=trial)
+            if admission.wait is not None:
+                return _circuit_open(provider, admission.wait)
+            patience = trial if admission.trial else None
         sending()
-        outcome = await self._exchanged(target, request, on_delta)
-        if circuits is None or isinstance(outcome, ModelDeadline):
+        started = self._clock()
+        outcome = await self._exchanged(target, request, on_delta, patience)
+        if circuits is None:
             return outcome
+        took = self._clock() - started
         if isinstance(outcome, ModelUnavailable):
             left = await circuits.failed(provider, outcome.message)
-            return outcome if left is None else _circuit_open(provider, left, outcome.message)
-        await circuits.succeeded(provider)
+            if left is not None:
+                return _circuit_open(provider, left, outcome.message, in_vain=took)
+        elif not isinstance(outcome, ModelDeadline):
+            await circuits.succeeded(provider)
+        elif outcome.silent and took >= _SILENT:
+            await circuits.failed(provider, f"{target}: not a word within {took:.0f} s.")
         return outcome
 
     async def _exchanged(
         self,
-        target: _Target,
+        target: Target,
         request: ModelRequest,
         on_delta: Callable[[str], None] | None,
+        patience: float | None,
     ) -> ModelAnswer | ModelFailure:
-        """Send one request. Failures are returned, so that no traceback holds the key."""
+        """Send one request. Failures are returned, so that no traceback holds the key.
+
+        With ``patience``, the provider must have begun to answer after so many seconds.
+        """
         started = self._clock()
-        assembly = Assembly(on_delta=_guarded(on_delta))
+        remaining = max(request.deadline - started, 0.0)
+        until = asyncio.get_running_loop().time() + remaining
+        limit = asyncio.timeout(remaining if patience is None else min(remaining, patience))
+        assembly = Assembly(on_delta=_guarded(on_delta), on_begin=lambda: limit.reschedule(until))
         try:
-            async with asyncio.timeout(max(request.deadline - started, 0.0)) as limit:
+            async with limit:
                 await self._exchange(target, request, assembly, stream=on_delta is not None)
                 calls = assembly.finish()
         except _CallbackFailed as failed:
@@ -224,20 +214,22 @@ class LiteLlmClient:
             return failure
         except Exception as error:  # noqa: BLE001 - litellm raises whatever is below it
             if limit.expired():
-                return ModelDeadline()
+                if patience is not None and not assembly.pieces:
+                    return ModelUnavailable(f"{target}: not a word within {patience:.0f} s.")
+                return ModelDeadline(silent=not assembly.pieces)
             return self._translated(error, target)
         return ModelAnswer(
             content=assembly.text,
             tool_calls=calls,
             usage=assembly.usage,
-            cost_usd=self._cost(target, assembly.usage),
+            cost_usd=self._models.cost(target, assembly.usage),
             model=str(target),
             finish_reason=assembly.finish_reason or "",
             duration=self._clock() - started,
             attempts=1,
         )
 
-    def _translated(self, error: Exception, target: _Target) -> ModelFailure:
+    def _translated(self, error: Exception, target: Target) -> ModelFailure:
         try:
             # Raises its own class for this provider's way of saying it, or the error itself.
             load().exception_type(
@@ -250,13 +242,13 @@ class LiteLlmClient:
         return translate(error, model=str(target), secret=self._api_key)
 
     async def _exchange(
-        self, target: _Target, request: ModelRequest, assembly: Assembly, *, stream: bool
+        self, target: Target, request: ModelRequest, assembly: Assembly, *, stream: bool
     ) -> None:
         """Fill ``assembly`` with the answer to one HTTP request."""
         client = self._client(target)
         # A body that no client of ours bounds is read in pieces, whose sum is bounded.
         stream = stream or client is None
-        options = arguments(request, schema_supported=self._takes_schema(target, request))
+        options = arguments(request, schema_supported=self._models.takes_schema(target, request))
         if stream:
             options |= {"stream": True, "stream_options": {"include_usage": True}}
         if client is not None:
@@ -283,7 +275,7 @@ class LiteLlmClient:
             finally:
                 await response.aclose()
 
-    async def _send(self, target: _Target, options: dict[str, Any]) -> Any:
+    async def _send(self, target: Target, options: dict[str, Any]) -> Any:
         pending = prepared(
             options
             | {
@@ -295,7 +287,7 @@ class LiteLlmClient:
         )
         return await pending if inspect.isawaitable(pending) else pending
 
-    def _client(self, target: _Target) -> Any:
+    def _client(self, target: Target) -> Any:
         """The client object litellm shall use for this target; None: one of its own."""
         if not target.ours or (target.provider != _OPENAI and target.provider not in _HANDLED):
             return None
@@ -331,44 +323,18 @@ class LiteLlmClient:
         handler.client = self._http
         return handler
 
-    def _takes_schema(self, target: _Target, request: ModelRequest) -> bool:
-        if request.output_schema is None:
-            return False
-        if target not in self._schema_supported:
-            self._schema_supported[target] = bool(
-                load().supports_response_schema(
-                    model=target.model, custom_llm_provider=target.provider
-                )
-            )
-        return self._schema_supported[target]
 
-    def _cost(self, target: _Target, usage: Usage) -> Decimal | None:
-        """By litellm's price list; None for a model that is not on it."""
-        litellm = load()
-        if target not in self._priced:
-            self._priced[target] = bool({target.model, str(target)} & litellm.model_cost.keys())
-        if not self._priced[target]:
-            return None
-        try:
-            prompt, completion = litellm.cost_per_token(
-                model=target.model,
-                custom_llm_provider=target.provider,
-                prompt_tokens=usage.input_tokens,
-                completion_tokens=usage.output_tokens,
-                cache_read_input_tokens=usage.cached_tokens,
-            )
-        except Exception:  # noqa: BLE001 - a price that cannot be computed fails no answer
-            return None
-        return Decimal(str(prompt)) + Decimal(str(completion))
-
-
-def _circuit_open(provider: str, left: float, problem: str = "") -> ModelCircuitOpen:
+def _circuit_open(
+    provider: str, left: float, problem: str = "", *, in_vain: float = 0.0
+) -> ModelCircuitOpen:
     last = f", at last: {problem}" if problem else ""
-    return ModelCircuitOpen(
+    failure = ModelCircuitOpen(
         f"{provider} failed again and again{last}; it is asked again in {left:.0f} s.",
         fix="Check the provider's status, STN_AI_BASE_URL and the network.",
         retry_after=left,
     )
+    failure.in_vain = in_vain
+    return failure
 
 
 def _guarded(on_delta: Callable[[str], None] | None) -> Callable[[str], None] | None:

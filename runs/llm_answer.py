@@ -71,6 +71,7 @@ class Assembly:
     """
 
     on_delta: Callable[[str], None] | None = None
+    on_begin: Callable[[], None] | None = None
     finish_reason: str | None = None
     usage: Usage = field(default_factory=Usage)
     pieces: int = 0
@@ -92,6 +93,8 @@ class Assembly:
             reason = error.get("message") if isinstance(error, dict) else error
             raise ModelUnavailable(f"The model's stream reports an error: {reason}")
         self.pieces += 1
+        if self.pieces == 1 and self.on_begin:
+            self.on_begin()
         try:
             if usage := chunk.get("usage"):
                 self.usage = _usage(usage)

@@ -1,10 +1,14 @@
 """The one HTTP client that model requests share."""
 
+import math
 from collections.abc import AsyncIterator
 
 import httpx
 
 from runs.llm_answer import MAX_ANSWER_BYTES, AnswerTooLarge
+
+LONGEST_CONNECT = 10.0
+"""Seconds. An answer may take long to begin; a connection does not."""
 
 
 class _BoundedBody(httpx.AsyncByteStream):
@@ -24,7 +28,7 @@ class _BoundedBody(httpx.AsyncByteStream):
 
 
 class _BoundedTransport(httpx.AsyncBaseTransport):
-    """Bounds every response body, whichever library reads it.
+    """Bounds connecting and every response body, whichever library asks for it.
 
     Compressed bodies are refused: a small one could unfold to any size behind our back.
     """
@@ -33,6 +37,9 @@ class _BoundedTransport(httpx.AsyncBaseTransport):
         self._inner = inner
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        timeout = request.extensions.get("timeout", {})
+        if (timeout.get("connect") or math.inf) > LONGEST_CONNECT:
+            request.extensions["timeout"] = {**timeout, "connect": LONGEST_CONNECT}
         response = await self._inner.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         if response.headers.get("content-encoding", "identity") != "identity":

@@ -3,15 +3,24 @@
 :mod:`runs.transitions` has the changes there are; nobody else writes a run's status.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import connection
 
-from runs.entries import Entry, Event
+from runs.entries import Entry, Event, Kind
 from runs.journal import dump
 from runs.states import TRANSITIONS, Status
+
+_STORED = """
+  SELECT e.run_id, e.seq, e.kind, e.at, e.payload,
+         (SELECT count(*) FROM agent_run_events c
+           WHERE c.run_id = e.run_id AND c.kind = 'run.claimed' AND c.seq <= e.seq)
+    FROM agent_run_events e WHERE e.id = %s
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +109,19 @@ def movements(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
         )
         for run_id, (seq, at, fence) in final.items()
     ]
+
+
+def stored(event_id: UUID) -> Moved | None:
+    """The change whose last entry has this id, if it was committed.
+
+    For a change whose answer was lost with the connection. Every claim has a fence of its own, so
+    the claims that are journaled up to the entry are its fence.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_STORED, [event_id])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    run_id, seq, kind, at, payload, fence = row
+    event = Event(seq=seq, kind=Kind(kind), at=at, payload=json.loads(payload))
+    return Moved(run_id=run_id, fence=fence, event=event)

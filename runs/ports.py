@@ -116,11 +116,21 @@ class ToolOutcome:
     truncated: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Admission:
+    """Whether a model provider may be asked."""
+
+    wait: float | None = None
+    """``None``: ask it now. Else the seconds after which that may be worth a try."""
+    trial: bool = False
+    """It failed of late: nobody else asks it until this request has told how it went."""
+
+
 class Circuits(Protocol):
     """Whether model providers answer; :class:`runs.circuits.Circuits` is the shared one."""
 
-    async def admit(self, provider: str, *, patience: float) -> float | None:
-        """``None``: ask it. Else the seconds after which that may be worth a try."""
+    async def admit(self, provider: str, *, patience: float) -> Admission:
+        """Whether to ask it now. Who is the trial is so for ``patience`` seconds at the most."""
         ...
 
     async def failed(self, provider: str, problem: str) -> float | None:
@@ -272,6 +282,8 @@ class ModelCircuitOpen(ModelUnavailable):
     """The model provider failed again and again; nobody asks it for a while."""
 
     code = "model_circuit_open"
+    in_vain: float = 0.0
+    """Seconds of the request that showed it once more; they are nobody's running time."""
 
 
 class ModelMalformed(ModelFailure):
@@ -284,3 +296,8 @@ class ModelDeadline(ModelFailure):
     """The time for this request ran out before the model had answered."""
 
     code = "model_deadline"
+
+    def __init__(self, message: str | None = None, *, silent: bool = False) -> None:
+        """``silent``: nothing at all had come from it."""
+        super().__init__(message)
+        self.silent = silent

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, models
 from django.db.models import Count, Min, Q
@@ -17,6 +18,7 @@ from runs.models import Circuit, Run, Worker
 from runs.moves import Moved
 from runs.states import Status
 from station.config import current
+from station.core.ids import uuid7
 
 _ELIGIBLE = """
   q.status = 'queued' AND q.available_at <= clock_timestamp()
@@ -64,18 +66,21 @@ class Contended(Exception):
     """Nothing was claimed, but trying again at once may well succeed."""
 
 
-def claim(worker: str, lease: float, recent: Sequence[int] = ()) -> Moved | None:
+def claim(
+    worker: str, lease: float, recent: Sequence[int] = (), *, event_id: UUID | None = None
+) -> Moved | None:
     """Take the best eligible run for ``worker``, or ``None`` when there is none.
 
     The environment with the fewest running runs goes first, then the one least recently claimed
     from (``recent``: environment ids, oldest claim first). Within it the highest priority goes
     first, then age. No cap is ever exceeded, and concurrent claimers skip each other's rows.
+    ``event_id`` finds the claim with :func:`runs.moves.stored` when the answer is lost.
 
     Raises:
         Contended: a lane with a cap was locked by another claimer and nothing else was found, or
             what was found changed only just now.
     """
-    picked, moved = transitions.claim(worker, lease, recent)
+    picked, moved = transitions.claim(worker, lease, recent, event_id or uuid7())
     if moved is None and picked is not None:
         raise Contended
     return moved

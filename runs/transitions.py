@@ -2,32 +2,45 @@
 
 Every function here is one atomic statement; each returns what changed or ``None`` when the run was
 not (or no longer) in the state it needs. The database clock decides about leases.
+
+What an owner does takes the id of its last entry, ``event_id``. Calling it again with that id after
+an answer was lost changes nothing twice, and returns the change if it was committed.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from runs.entries import Entry, Kind, Spent
 from runs.journal import dump
-from runs.moves import Moved, execute, move, movements
+from runs.moves import Moved, execute, move, movements, stored
 from runs.states import Status
+from station.core.ids import uuid7
 
 _RAN = (
     "running_ms = r.running_ms + extract(epoch FROM "
     "least(clock_timestamp(), r.lease_expires_at) - r.claimed_at) * 1000"
 )
+_RAN_LESS = (
+    "running_ms = r.running_ms + greatest(0, extract(epoch FROM "
+    "clock_timestamp() - r.claimed_at) - %(uncounted)s) * 1000"
+)
 _LIVE = "r.fence = %(fence)s AND r.lease_expires_at > clock_timestamp()"
 _IDLE = "worker = '', lease_expires_at = NULL"
 
 
-def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None, Moved | None]:
+def claim(
+    worker: str, lease: float, recent: Sequence[int], event_id: UUID
+) -> tuple[int | None, Moved | None]:
     """queued -> running, for the run that ``station_pick_run`` picks and locks.
+
+    Before calling it again after an answer was lost, ask :func:`runs.moves.stored`.
 
     Returns:
         What was picked (``None``: nothing to pick; -1: somebody else is deciding about a cap) and,
         unless the pick was too new for this statement to see, the change.
     """
-    entry = Entry(kind=Kind.CLAIMED, payload={"worker": worker})
+    entry = Entry(id=event_id, kind=Kind.CLAIMED, payload={"worker": worker})
     rows = execute(
         Status.QUEUED,
         Status.RUNNING,
@@ -45,11 +58,35 @@ def claim(worker: str, lease: float, recent: Sequence[int]) -> tuple[int | None,
     return rows[0][0], moved[0] if moved else None
 
 
+def _let_go(
+    run_id: int,
+    fence: int,
+    target: Status,
+    entries: Sequence[Entry],
+    *,
+    sets: str,
+    guard: str = "r.cancel_requested_at IS NULL",
+    ran: str = _RAN,
+    **parameters: Any,
+) -> Moved | None:
+    """running -> ``target``, by the owner with that fence while its lease lasts."""
+    moved = move(
+        Status.RUNNING,
+        target,
+        entries,
+        where=f"r.id = %(run)s AND {_LIVE} AND {guard}",
+        sets=f"{_IDLE}, {ran}, {sets}",
+        parameters={"run": run_id, "fence": fence, **parameters},
+    )
+    return moved[0] if moved else stored(entries[-1].id)
+
+
 def finish(
     run_id: int,
     fence: int,
     target: Status,
     *,
+    event_id: UUID | None = None,
     before: Sequence[Entry] = (),
     spent: Spent | None = None,
     output: str = "",
@@ -64,6 +101,7 @@ def finish(
     code, message, reference = error
     spent = spent or Spent()
     last = Entry(
+        id=event_id or uuid7(),
         kind=Kind.FINISHED,
         payload={
             "status": target.value,
@@ -75,27 +113,23 @@ def finish(
         },
     )
     asked_for = "IS NOT NULL" if target is Status.CANCELLED else "IS NULL"
-    moved = move(
-        Status.RUNNING,
+    return _let_go(
+        run_id,
+        fence,
         target,
         [*before, last],
-        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at {asked_for}",
-        sets=f"{_ENDED}, {_RAN}, {_OUTCOME}",
-        parameters={
-            "run": run_id,
-            "fence": fence,
-            "output": output,
-            "output_data": None if output_data is None else dump(output_data),
-            "code": code,
-            "message": message,
-            "reference": reference,
-            "steps": spent.steps,
-            "input": spent.input_tokens,
-            "output_tokens": spent.output_tokens,
-            "cost": spent.cost_usd,
-        },
+        guard=f"r.cancel_requested_at {asked_for}",
+        sets=f"finished_at = clock_timestamp(), {_OUTCOME}",
+        output=output,
+        output_data=None if output_data is None else dump(output_data),
+        code=code,
+        message=message,
+        reference=reference,
+        steps=spent.steps,
+        input=spent.input_tokens,
+        output_tokens=spent.output_tokens,
+        cost=spent.cost_usd,
     )
-    return moved[0] if moved else None
 
 
 _ENDED = f"finished_at = clock_timestamp(), {_IDLE}"
@@ -108,47 +142,71 @@ _OUTCOME = (
 
 
 def wait(
-    run_id: int, fence: int, *, reason: str, details: Mapping[str, Any], expires: float
+    run_id: int,
+    fence: int,
+    *,
+    event_id: UUID | None = None,
+    reason: str,
+    details: Mapping[str, Any],
+    expires: float,
 ) -> Moved | None:
     """running -> waiting, by the owner, for at most ``expires`` seconds."""
-    moved = move(
-        Status.RUNNING,
+    return _let_go(
+        run_id,
+        fence,
         Status.WAITING,
-        [Entry(kind=Kind.WAITING, payload={"reason": reason, **details})],
-        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL",
+        [Entry(id=event_id or uuid7(), kind=Kind.WAITING, payload={"reason": reason, **details})],
         sets=(
-            f"{_IDLE}, {_RAN}, wait_reason = %(reason)s, "
+            "wait_reason = %(reason)s, "
             "wait_expires_at = clock_timestamp() + make_interval(secs => %(expires)s)"
         ),
-        parameters={"run": run_id, "fence": fence, "reason": reason, "expires": expires},
+        reason=reason,
+        expires=expires,
     )
-    return moved[0] if moved else None
 
 
 def hand_back(
     run_id: int,
     fence: int,
     *,
+    event_id: UUID | None = None,
     reason: str,
     delay: float = 0.0,
+    uncounted: float = 0.0,
     details: Mapping[str, Any] | None = None,
 ) -> Moved | None:
-    """running -> queued, by the owner that cannot go on; the run keeps its place by age."""
-    moved = move(
-        Status.RUNNING,
+    """running -> queued, by the owner that cannot go on; the run keeps its place by age.
+
+    ``delay`` seconds it is held back; ``uncounted`` seconds of its last stretch are no running
+    time.
+    """
+    return _let_go(
+        run_id,
+        fence,
         Status.QUEUED,
-        [Entry(kind=Kind.RELEASED, payload={"reason": reason, **(details or {})})],
-        where=f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL",
-        sets=(
-            f"{_IDLE}, {_RAN}, available_at = clock_timestamp() + make_interval(secs => %(delay)s)"
-        ),
-        parameters={"run": run_id, "fence": fence, "delay": delay},
+        [
+            Entry(
+                id=event_id or uuid7(),
+                kind=Kind.RELEASED,
+                payload={"reason": reason, **(details or {})},
+            )
+        ],
+        ran=_RAN_LESS,
+        sets="available_at = clock_timestamp() + make_interval(secs => %(delay)s)",
+        delay=delay,
+        uncounted=uncounted,
     )
-    return moved[0] if moved else None
 
 
 def retry_later(
-    run_id: int, fence: int, *, error: tuple[str, str], retry: int, at_most: int, delay: float
+    run_id: int,
+    fence: int,
+    *,
+    event_id: UUID | None = None,
+    error: tuple[str, str],
+    retry: int,
+    at_most: int,
+    delay: float,
 ) -> Moved | None:
     """running -> queued for ``delay`` seconds, by the owner, after a failure that may pass.
 
@@ -163,20 +221,19 @@ def retry_later(
         "at_most": at_most,
         "delay": delay,
     }
-    moved = move(
-        Status.RUNNING,
+    return _let_go(
+        run_id,
+        fence,
         Status.QUEUED,
-        [Entry(kind=Kind.RELEASED, payload=payload)],
-        where=(
-            f"r.id = %(run)s AND {_LIVE} AND r.cancel_requested_at IS NULL AND r.retries < %(most)s"
-        ),
+        [Entry(id=event_id or uuid7(), kind=Kind.RELEASED, payload=payload)],
+        guard="r.cancel_requested_at IS NULL AND r.retries < %(most)s",
         sets=(
-            f"{_IDLE}, {_RAN}, retries = r.retries + 1, "
+            "retries = r.retries + 1, "
             "available_at = clock_timestamp() + make_interval(secs => %(delay)s)"
         ),
-        parameters={"run": run_id, "fence": fence, "most": at_most, "delay": delay},
+        most=at_most,
+        delay=delay,
     )
-    return moved[0] if moved else None
 
 
 _EXPIRED = (

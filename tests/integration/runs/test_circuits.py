@@ -14,7 +14,7 @@ from runs import queue
 from runs.circuits import Circuits
 from runs.database import Units
 from runs.models import Circuit
-from runs.ports import ModelCircuitOpen, ModelFailure, ModelUnavailable
+from runs.ports import ModelCircuitOpen, ModelDeadline, ModelFailure, ModelUnavailable
 from runs.scripted.testing import ScriptedModel
 from tests import factories
 from tests.integration.runs.asking import Timeline, client, request, script, turn
@@ -47,7 +47,7 @@ class Worker:
         return Circuits(self._units, failures=MOST, provider="openai", model="")
 
     def admitted(self, provider: str = "openai") -> float | None:
-        return asyncio.run(self.circuits.admit(provider, patience=30.0))
+        return asyncio.run(self.circuits.admit(provider, patience=30.0)).wait
 
     def fails(self, times: int = 1, provider: str = "openai") -> float | None:
         left = None
@@ -62,6 +62,10 @@ class Worker:
             await circuits.succeeded(provider)
 
         asyncio.run(answered())
+
+
+def ignore(text: str) -> None:
+    """What the model says."""
 
 
 def later(seconds: float) -> None:
@@ -124,11 +128,11 @@ def test_a_success_closes_it(worker: Worker) -> None:
 def test_who_has_not_heard_yet_that_it_closed_is_admitted(worker: Worker) -> None:
     worker.fails(MOST)
     slow = worker.circuits
-    assert asyncio.run(slow.admit("openai", patience=30.0)) == pytest.approx(5.0, abs=1.0)
+    assert asyncio.run(slow.admit("openai", patience=30.0)).wait == pytest.approx(5.0, abs=1.0)
     later(5.5)
     worker.succeeds()
     slow._known["openai"] = time.monotonic()  # the pause is over by its clock, too
-    assert asyncio.run(slow.admit("openai", patience=30.0)) is None
+    assert asyncio.run(slow.admit("openai", patience=30.0)).wait is None
 
 
 def test_failures_while_it_is_open_change_nothing(worker: Worker) -> None:
@@ -204,3 +208,64 @@ def test_an_answer_of_any_kind_shows_that_the_provider_is_there(units: Units) ->
             *["down"] * 2, *["limited"] * 2, *["down"] * 2, "well",
         ]  # fmt: skip
     assert not Circuit.objects.exists()
+
+
+def test_a_trial_that_stays_silent_leaves_the_run_its_time(units: Units, worker: Worker) -> None:
+    worker.fails(MOST)
+    later(5.5)
+
+    async def asked(model: ScriptedModel) -> ModelCircuitOpen:
+        asking = client(model, circuits=worker.circuits)
+        with pytest.raises(ModelCircuitOpen, match="not a word within 1 s") as caught:
+            await asking.ask(request(deadline=time.monotonic() + 1.25), on_delta=ignore)
+        await asking.close()
+        return caught.value
+
+    with ScriptedModel(script(turn(delay=30))) as model:
+        failure = asyncio.run(asked(model))
+    assert failure.retry_after == pytest.approx(10.0, abs=1.0)
+    assert failure.in_vain == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_trial_that_has_begun_to_answer_may_take_all_its_time(
+    units: Units, worker: Worker
+) -> None:
+    worker.fails(MOST)
+    later(5.5)
+
+    async def asked(model: ScriptedModel) -> str:
+        asking = client(model, circuits=worker.circuits, request_timeout=1.0)
+        answer = await asking.ask(request(), on_delta=ignore)
+        await asking.close()
+        return answer.content
+
+    with ScriptedModel(script(turn(say="one two three four five", drip=0.2))) as model:
+        assert asyncio.run(asked(model)) == "one two three four five"
+    assert not Circuit.objects.exists()
+
+
+@pytest.mark.parametrize(("waited", "counted"), [(15.0, True), (1.0, False)])
+def test_a_deadline_that_passes_in_silence_counts_if_there_was_time_to_answer(
+    units: Units, waited: float, counted: bool
+) -> None:
+    async def asked(model: ScriptedModel) -> None:
+        circuits = Circuits(units, failures=MOST, provider="openai", model="")
+
+        def clock() -> float:
+            return time.monotonic() + (waited if model.requests else 0.0)
+
+        asking = client(model, circuits=circuits, clock=clock)
+        with pytest.raises(ModelDeadline):
+            await asking.ask(request(deadline=time.monotonic() + 0.5), on_delta=ignore)
+        await asking.close()
+
+    with ScriptedModel(script(turn(delay=30))) as model:
+        asyncio.run(asked(model))
+    assert Circuit.objects.filter(failures=1).exists() == counted
+
+
+def test_slow_failures_are_in_a_row_too(units: Units) -> None:
+    circuits = Circuits(units, failures=2, provider="openai", model="", request_timeout=120.0)
+    asyncio.run(circuits.failed("openai", "It hangs."))
+    later(130.0)
+    assert asyncio.run(circuits.failed("openai", "It hangs.")) is not None

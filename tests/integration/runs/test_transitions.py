@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from runs import journal, queue, services, transitions
+from runs import journal, moves, queue, services, transitions
 from runs.entries import Entry, Kind, Spent
 from runs.errors import LeaseLost, RunFinished
 from runs.models import Run, RunEvent
 from runs.moves import Moved, move
 from runs.states import TERMINAL, TRANSITIONS, Status
+from station.core.ids import uuid7
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -321,3 +322,35 @@ def test_text_that_postgresql_refuses_is_stored_in_a_readable_form() -> None:
     nasty = Entry(kind=Kind.TOOL_RETURNED, payload={"text": "a\0b\ud800c\\u0000"})
     journal.append(moved.run_id, moved.fence, [nasty])
     assert journal.read(moved.run_id)[-1].payload["text"] == "a\ufffdb\ufffdc\\u0000"
+
+
+def test_time_that_a_provider_let_pass_in_vain_is_no_running_time() -> None:
+    moved = claimed()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE agent_runs SET claimed_at = claimed_at - interval '9 s'")
+    assert transitions.hand_back(
+        moved.run_id, moved.fence, reason="model_unavailable", uncounted=6.0
+    )
+    assert Run.objects.get(pk=moved.run_id).running_ms == pytest.approx(3000, abs=900)
+
+
+def test_more_time_in_vain_than_the_stretch_took_takes_nothing_back() -> None:
+    moved = claimed()
+    assert transitions.hand_back(
+        moved.run_id, moved.fence, reason="model_unavailable", uncounted=60.0
+    )
+    assert Run.objects.get(pk=moved.run_id).running_ms == 0
+
+
+def test_a_move_that_is_made_again_after_its_answer_was_lost_is_told_once_more() -> None:
+    moved, event_id = claimed(), uuid7()
+    tell = [
+        transitions.hand_back(moved.run_id, moved.fence, reason="drained", event_id=event_id)
+        for _ in range(2)
+    ]
+    assert tell[0] == tell[1]
+    assert tell[0] is not None
+    assert RunEvent.objects.filter(run_id=moved.run_id, kind="run.released").count() == 1
+    again = queue.claim("other", LEASE)
+    assert again is not None
+    assert moves.stored(event_id) == tell[0]
