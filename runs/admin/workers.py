@@ -8,9 +8,10 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from runs import queue, services
+from runs import services
 from runs.admin.timeline import TONES
 from runs.models import Run, Worker
+from runs.overview import ALIVE, overview
 from runs.states import Status
 from station.accounts.admin.base import StationAdmin, principal_of
 from station.accounts.admin.columns import badge, display, when
@@ -18,8 +19,6 @@ from station.accounts.services import visible_environments
 from station.commands.text import one_line
 from station.core.principal import Principal
 
-ALIVE = 15.0
-"""Seconds after which a worker that did not report counts as gone."""
 _SHOWN = 8
 
 _STATES = {"live": "success", "draining": "warning", "silent": "danger"}
@@ -52,19 +51,20 @@ class WorkerAdmin(StationAdmin[Worker]):
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the first page shows: the queue, the workers, and what went wrong last."""
     principal = principal_of(request)
-    environments = visible_environments(principal)
-    addresses = dict(environments.values_list("name", "pk"))
-    workers = list(queue.live_workers(within=ALIVE))
+    seen = overview(principal)
+    addresses = dict(visible_environments(principal).values_list("name", "pk"))
     return context | {
+        "switch": seen.switch,
         "environments": [
             (addresses[state.environment], state)
-            for state in queue.states(environments)
+            for state in seen.environments
             if state.environment in addresses
         ],
-        "circuits": queue.open_circuits(),
-        "workers": workers,
-        "slots": sum(worker.slots for worker in workers),
-        "busy": sum(worker.busy for worker in workers),
+        "capped": seen.agents,
+        "circuits": seen.circuits,
+        "workers": seen.workers,
+        "slots": sum(worker.slots for worker in seen.workers),
+        "busy": sum(worker.busy for worker in seen.workers),
         "failed": [_line(run) for run in _bad(principal)],
         "recent": [_line(run) for run in services.visible(principal).order_by("-pk")[:_SHOWN]],
     }

@@ -10,6 +10,7 @@ from runs import decisions
 from runs.decisions import Verdict
 from runs.entries import Kind
 from runs.models import Circuit, Run, Worker
+from runs.overview import CappedAgent, Overview
 from runs.queue import QueueState, why_queued
 from runs.states import Status
 from station.accounts.api.fields import (
@@ -25,6 +26,7 @@ from station.accounts.api.fields import (
     Whole,
 )
 from station.accounts.api.shapes import ListQuery, Shape
+from station.accounts.models import QueueSwitch
 
 _STATUSES = [status.value for status in Status]
 
@@ -175,7 +177,9 @@ class QueueStateSerializer(serializers.Serializer[QueueState]):
     """How the queue of one environment stands."""
 
     environment = serializers.CharField()
-    paused = serializers.BooleanField()
+    paused = serializers.BooleanField(
+        help_text="It starts no run: it is paused itself, or the whole queue is."
+    )
     max_running = serializers.IntegerField(
         allow_null=True, help_text="Most runs at once; null: no cap."
     )
@@ -183,6 +187,25 @@ class QueueStateSerializer(serializers.Serializer[QueueState]):
     running = serializers.IntegerField()
     waiting = serializers.IntegerField()
     oldest_queued_at = serializers.DateTimeField(allow_null=True)
+
+
+class CappedAgentSerializer(serializers.Serializer[CappedAgent]):
+    """How full an agent with a cap is."""
+
+    environment = serializers.CharField()
+    agent = serializers.CharField()
+    paused = serializers.BooleanField()
+    queued = serializers.IntegerField()
+    running = serializers.IntegerField()
+    max_running = serializers.IntegerField(
+        allow_null=True, help_text="Most runs at once; null: no cap."
+    )
+    concurrency_key = serializers.CharField(help_text="Empty: no cap by a value in the data.")
+    max_running_per_key = serializers.IntegerField(
+        allow_null=True, help_text="Most runs at once of one value of the key; null without a key."
+    )
+    keys_running = serializers.IntegerField(help_text="Values of the key that have runs running.")
+    keys_full = serializers.IntegerField(help_text="Those of them that are at the cap.")
 
 
 class WorkerSerializer(serializers.Serializer[Worker]):
@@ -207,10 +230,20 @@ class CircuitSerializer(serializers.Serializer[Circuit]):
     problem = serializers.CharField()
 
 
-class QueueSerializer(serializers.Serializer[Any]):
+class QueueSwitchSerializer(serializers.Serializer[QueueSwitch]):
+    """The switch of the whole queue."""
+
+    paused = serializers.BooleanField(help_text="No run starts, in no environment.")
+    by = serializers.CharField(help_text="Who paused it; empty when it is not.")
+    since = serializers.DateTimeField(allow_null=True)
+
+
+class QueueSerializer(serializers.Serializer[Overview]):
     """The queues of your environments, and who works on all queues."""
 
+    switch = QueueSwitchSerializer()
     environments = QueueStateSerializer(many=True)
+    agents = CappedAgentSerializer(many=True, help_text="Those that have a cap of their own.")
     workers = WorkerSerializer(many=True)
     circuits = CircuitSerializer(
         many=True, help_text="Model providers that are down; runs that need one wait for it."
@@ -281,6 +314,12 @@ class CancelledSerializer(serializers.Serializer[Any]):
     """How a bulk cancellation went."""
 
     cancelled = serializers.IntegerField(help_text="Ended now, or told to stop.")
+
+
+class QueueQuery(Shape):
+    """Which environments."""
+
+    environment = Reference(required=False, help_text="Name or id: only this one.")
 
 
 class EventQuery(Shape):

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.api import views
+from runs.api import queue, views
 
 urlpatterns = [
     path("agents/<str:agent>/runs", views.Submissions.as_view(), name="agent-runs"),
@@ -14,5 +14,7 @@ urlpatterns = [
     path("runs/<str:run>/retry", views.Retry.as_view(), name="run-retry"),
     path("runs/<str:run>/events", views.Events.as_view(), name="run-events"),
     path("runs/<str:run>/stream", views.Stream.as_view(), name="run-stream"),
-    path("queue", views.Queue.as_view(), name="queue"),
+    path("queue", queue.Queue.as_view(), name="queue"),
+    path("queue/pause", queue.QueuePause.as_view(), name="queue-pause"),
+    path("queue/resume", queue.QueueResumption.as_view(), name="queue-resumption"),
 ]

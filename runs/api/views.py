@@ -1,4 +1,4 @@
-"""Runs: submit, list, look at, cancel, retry, decide; the queue."""
+"""Runs: submit, list, look at, cancel, retry, decide."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +13,13 @@ from rest_framework.status import HTTP_202_ACCEPTED
 
 from agents import services as agents
 from agents.api.views import BY_REFERENCE, OfAgent
-from runs import decisions, queue, services
+from runs import decisions, services
 from runs.api.serializers import (
     CancelledSerializer,
     DecisionsShape,
     EventPageSerializer,
     EventQuery,
     NewRun,
-    QueueSerializer,
     RunDetailSerializer,
     RunFilters,
     RunQuery,
@@ -33,13 +32,12 @@ from runs.filters import Filters
 from runs.models import Run
 from station.accounts.api.door import Door, filtering, operation, page_of
 from station.accounts.api.shapes import InEnvironment
-from station.accounts.services import environment, visible_environments
+from station.accounts.services import environment
 from station.core.errors import InvalidInput, Unavailable
 from station.core.principal import Principal
 from station.observe.context import request_id
 
 _EVENTS = 100
-_ALIVE = 15.0
 _LISTED = (
     *("id", "status", "priority", "submitted_by", "wait_reason"),
     *("created_at", "started_at", "finished_at", "cancel_requested_at"),
@@ -338,16 +336,3 @@ class Stream(Door):
             "This web server does not serve event streams.",
             fix="Ask one that `station web` started.",
         )
-
-
-class Queue(Door):
-    """How the queue stands."""
-
-    @operation("queue_get", "Look at the queue", tag="queue", answer=QueueSerializer)
-    def get(self, request: Request) -> Response:
-        answer = {
-            "environments": queue.states(visible_environments(self.principal)),
-            "workers": queue.live_workers(within=_ALIVE),
-            "circuits": queue.open_circuits(),
-        }
-        return Response(QueueSerializer(answer).data)

@@ -2,8 +2,9 @@
 
 from django.db import models, transaction
 
+from station.accounts import pausing
 from station.accounts.models import Environment, Membership
-from station.accounts.services import store, visible_environments
+from station.accounts.services import store
 from station.core.errors import InvalidInput
 from station.core.principal import Principal, Role
 from station.core.unchanged import UNCHANGED, Unchanged
@@ -22,31 +23,25 @@ def update(
 ) -> Environment:
     """Pause, resume, describe, cap. For admins of the environment.
 
-    A paused environment accepts runs and starts none; running ones go on. ``max_running``
-    ``None`` lifts the cap; a lower one stops nothing that runs already.
+    A paused environment accepts runs and starts none; running ones go on. Resumed while the whole
+    queue is paused, it starts runs when that is over (:mod:`station.accounts.pausing`).
+    ``max_running`` ``None`` lifts the cap; a lower one stops nothing that runs already.
 
     Raises:
         InvalidInput: the cap is less than 1.
     """
     principal.require(Role.ADMIN, environment_id)
     check_cap("max_running", max_running)
+    all_paused = False if paused is None else pausing.locked_switch().paused
     row = Environment.objects.select_for_update(no_key=True).get(pk=environment_id)
     if paused is not None:
-        row.paused = paused
+        row.paused_itself, row.paused = paused, paused or all_paused
     if description is not None:
         row.description = description
     if max_running is not UNCHANGED:
         row.max_running = max_running
     store(row, taken=f"There is an environment {row.name!r} already.")
     return row
-
-
-@transaction.atomic
-def switch_all(principal: Principal, *, paused: bool) -> list[Environment]:
-    """Pause or resume every environment. For platform admins."""
-    principal.require_platform_admin()
-    rows = visible_environments(principal).order_by("pk").values_list("pk", flat=True)
-    return [update(principal, pk, paused=paused) for pk in rows]
 
 
 def check_cap(field: str, value: int | Unchanged | None) -> None:

@@ -27,6 +27,11 @@ class Environment(models.Model):
     paused = models.BooleanField(
         default=False, help_text="A paused environment accepts runs but starts none."
     )
+    paused_itself = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its own switch; it is paused while this or that of the whole queue says so.",
+    )
     max_running = models.PositiveIntegerField(
         null=True, blank=True, help_text="Most runs at once; empty for no cap."
     )
@@ -38,6 +43,23 @@ class Environment(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class QueueSwitch(models.Model):
+    """The switch of the whole queue: one row. Change it through :mod:`station.accounts.pausing`."""
+
+    paused = models.BooleanField(default=False)
+    by = models.CharField(max_length=200, blank=True, help_text="Who paused it.")
+    since = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "queue_switch"
+        constraints = [
+            models.CheckConstraint(name="there_is_one_queue_switch", condition=models.Q(pk=1))
+        ]
+
+    def __str__(self) -> str:
+        return "paused" if self.paused else "running"
 
 
 class User(AbstractUser):

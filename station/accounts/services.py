@@ -11,7 +11,7 @@ from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from station.accounts import keys, principals
+from station.accounts import keys, pausing, principals
 from station.accounts.errors import EnvironmentNotFound, NameTaken
 from station.accounts.models import ApiKey, Environment, Membership, SshKey, User, Variable
 from station.core.errors import Forbidden, InvalidInput, NotFound
@@ -86,7 +86,9 @@ def create_environment(principal: Principal, *, name: str, description: str = ""
     """A new environment. For platform admins."""
     principal.require_platform_admin()
     row = Environment(name=name, description=description)
-    store(row, taken=f"There is an environment {name!r} already.")
+    with transaction.atomic():
+        row.paused = pausing.locked_switch().paused
+        store(row, taken=f"There is an environment {name!r} already.")
     row.refresh_from_db()
     return row
 

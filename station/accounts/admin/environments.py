@@ -30,7 +30,7 @@ _BELONGINGS = (
     ("runs_run", "runs"),
 )
 
-_STATES = {"paused": "warning", "active": "success"}
+_STATES = {"paused": "warning", "queue paused": "warning", "active": "success"}
 
 _ROLES = {"viewer": "info", "operator": "primary", "admin": "warning"}
 
@@ -39,9 +39,11 @@ _KINDS = {"secret": "warning", "plain": "info"}
 
 def _paused(paused: bool) -> Move[Environment]:
     def do(principal: Principal, row: Environment, _: Mapping[str, Any]) -> str:
-        environments.update(principal, row.pk, paused=paused)
+        changed = environments.update(principal, row.pk, paused=paused)
         if paused:
             return f"Environment {row} is paused: it accepts runs and starts none."
+        if changed.paused:
+            return f"Environment {row} starts runs again once the whole queue does."
         return f"Environment {row} starts runs again."
 
     return Move(
@@ -49,7 +51,7 @@ def _paused(paused: bool) -> Move[Environment]:
         icon="pause" if paused else "play_arrow",
         need=Role.ADMIN,
         do=do,
-        when=lambda row: row.paused is not paused,
+        when=lambda row: row.paused_itself is not paused,
     )
 
 
@@ -100,7 +102,9 @@ class EnvironmentAdmin(StationAdmin[Environment]):
 
     @display(description="state")
     def state(self, row: Environment) -> SafeString:
-        return badge("paused" if row.paused else "active", _STATES)
+        if not row.paused:
+            return badge("active", _STATES)
+        return badge("paused" if row.paused_itself else "queue paused", _STATES)
 
     @display(description="members", ordering="member_count")
     def members(self, row: Any) -> int:

@@ -41,12 +41,21 @@ class EnvironmentSerializer(serializers.Serializer[Environment]):
     id = serializers.IntegerField()
     name = serializers.CharField()
     description = serializers.CharField()
-    paused = serializers.BooleanField(help_text="Accepts runs but starts none.")
+    paused = serializers.BooleanField(
+        source="paused_itself", help_text="Accepts runs but starts none."
+    )
+    starts_runs = serializers.SerializerMethodField(
+        help_text="false: it is paused, or the whole queue is."
+    )
     max_running = serializers.IntegerField(
         allow_null=True, help_text="Most runs at once; null: no cap."
     )
     role = serializers.SerializerMethodField(help_text="Your role in it.")
     created_at = serializers.DateTimeField()
+
+    def get_starts_runs(self, row: Environment) -> bool:
+        """What both switches come to."""
+        return not row.paused
 
     def get_role(self, row: Environment) -> str:
         """The caller's role."""

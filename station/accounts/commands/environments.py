@@ -29,7 +29,8 @@ def _resource(session: Session, row: Environment) -> dict[str, Any]:
 
 def _state(row: Environment) -> Painted:
     if row.paused:
-        return Painted(text="paused", style="yellow")
+        text = "paused" if row.paused_itself else "queue paused"
+        return Painted(text=text, style="yellow")
     return Painted(text="active", style="green")
 
 
@@ -84,16 +85,16 @@ def create_environment(session: Session, *, name: str, description: str, as_json
 @click.argument("name")
 @json_option
 def pause_environment(session: Session, *, name: str, as_json: bool) -> None:
-    """Accept runs but start none; running ones go on."""
-    _switch(session, name, paused=True, as_json=as_json)
+    """Accept runs but start none; running ones go on. For the environment's admins."""
+    switch(session, name, paused=True, as_json=as_json)
 
 
 @command("env", "resume")
 @click.argument("name")
 @json_option
 def resume_environment(session: Session, *, name: str, as_json: bool) -> None:
-    """Start runs again."""
-    _switch(session, name, paused=False, as_json=as_json)
+    """Start runs again, unless `station queue pause` holds all. For the environment's admins."""
+    switch(session, name, paused=False, as_json=as_json)
 
 
 @command("env", "set")
@@ -122,14 +123,17 @@ def set_environment(
         session.print(f"Environment {row.name} is changed.")
 
 
-def _switch(session: Session, name: str, *, paused: bool, as_json: bool) -> None:
+def switch(session: Session, name: str, *, paused: bool, as_json: bool) -> None:
+    """Pause or resume an environment, and tell."""
     row = services.environment(session.principal, name)
     row = environments.update(session.principal, row.pk, paused=paused)
     if as_json:
         show_json(session, _resource(session, row))
-    else:
-        what = "paused: its runs wait" if paused else "active: its runs start"
-        session.print(f"Environment {row.name} is {what}.")
+        return
+    what = "paused: its runs wait" if paused else "active: its runs start"
+    if row.paused and not row.paused_itself:
+        what = "no longer paused itself, but the whole queue is: `station queue resume` ends that"
+    session.print(f"Environment {row.name} is {what}.")
 
 
 def _show(session: Session, row: Environment, *, as_json: bool) -> None:

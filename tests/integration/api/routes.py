@@ -143,6 +143,8 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("run-events", "get"): Rule(needs="viewer"),
     ("run-stream", "get"): Rule(needs="anyone", good=503),
     ("queue", "get"): Rule(needs="anyone"),
+    ("queue-pause", "post"): Rule(**_FOR_PLATFORM),
+    ("queue-resumption", "post"): Rule(**_FOR_PLATFORM),
 }
 
 

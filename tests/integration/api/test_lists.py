@@ -31,7 +31,7 @@ QUERIES = {
     "agents/own-agent/versions": 3,
     "runs": 2,
     "runs?environment=own&agent=own-agent": 4,
-    "queue": 6,
+    "queue": 8,
 }
 
 

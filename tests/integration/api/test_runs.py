@@ -161,6 +161,33 @@ def test_the_queue_shows_ones_environments_and_the_workers(world: World) -> None
     assert found["circuits"] == []
 
 
+def test_the_queue_shows_one_environment_and_how_full_its_agents_are(
+    world: World, operator: Caller, platform: Caller
+) -> None:
+    operator("PATCH", "agents/own-agent", {"max_running": 1})
+    assert len(json.loads(platform("GET", "queue").content)["environments"]) == 2
+    found = json.loads(platform("GET", "queue", query={"environment": "own"}).content)
+    assert [state["environment"] for state in found["environments"]] == ["own"]
+    [agent] = found["agents"]
+    assert (agent["agent"], agent["queued"], agent["running"]) == ("own-agent", 1, 0)
+    assert (agent["max_running"], agent["concurrency_key"]) == (1, "")
+    unknown = operator("GET", "queue", query={"environment": "other"})
+    assert unknown.status_code == 422
+
+
+def test_the_whole_queue_is_paused_and_resumed(world: World, platform: Caller) -> None:
+    paused = json.loads(platform("POST", "queue/pause").content)
+    assert (paused["paused"], paused["by"]) == (True, "platform-person/key")
+    found = json.loads(platform("GET", "queue").content)
+    assert found["switch"] == paused
+    assert all(state["paused"] for state in found["environments"])
+    own = json.loads(platform("GET", "environments/own").content)
+    assert (own["paused"], own["starts_runs"]) == (False, False)
+    resumed = json.loads(platform("POST", "queue/resume").content)
+    assert resumed == {"paused": False, "by": "", "since": None}
+    assert queue.claim("tests", 60) is not None
+
+
 def test_the_queue_names_model_providers_that_are_down(world: World) -> None:
     factories.circuit("counted")
     down = factories.circuit("gemini", down=True)

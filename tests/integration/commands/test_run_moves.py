@@ -1,5 +1,6 @@
 """run decide, run retry, run cancel by filter, caps, and pausing queues."""
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -234,16 +235,47 @@ def test_queues_are_paused_one_by_one_or_all_by_a_platform_admin(
     station: Station, parsed: Parsed
 ) -> None:
     one, two = factories.environment("one"), factories.environment("two")
-    (state,) = parsed("queue", "pause", "--env", "one")
-    assert (state["environment"], state["paused"]) == ("one", True)
+    state = parsed("queue", "pause", "--env", "one")
+    assert (state["name"], state["paused"]) == ("one", True)
+    assert state == parsed("env", "pause", "one")
     assert not Environment.objects.get(pk=two.pk).paused
     admin = member(one, Role.ADMIN)
     assert station("queue", "resume", principal=admin).code == 4
     assert station("queue", "resume", "--env", "one", principal=admin).code == 0
     assert station("queue", "resume", "--env", "two", principal=admin).code == 3
-    done = station("queue", "pause")
-    assert done.out.count("is paused: its runs wait") == 2
+    station("env", "pause", "two")
+    assert parsed("queue", "pause") == parsed("queue", "pause")
     assert Environment.objects.filter(paused=True).count() == 2
+    shown = parsed("env", "show", "one")
+    assert (shown["paused"], shown["starts_runs"]) == (False, False)
+    assert "but the whole queue is" in station("env", "resume", "one").out
+    assert re.search(r"one +queue paused ", station("env", "list").out)
+    assert "The whole queue is paused: cli:tester did that" in station("queue", "status").out
+    assert parsed("queue", "resume") == {"paused": False, "by": "", "since": None}
+    assert [row["starts_runs"] for row in parsed("env", "list")] == [True, False]
+
+
+def test_the_queue_shows_how_full_agents_with_caps_are(station: Station, parsed: Parsed) -> None:
+    one, two = factories.environment("one"), factories.environment("two")
+    factories.agent(one, "free")
+    for where, name in ((one, "capped"), (two, "keyed")):
+        factories.agent(where, name)
+    station("agent", "set", "capped", "--max-running", "1")
+    station("agent", "set", "keyed", "--concurrency-key", "customer", "--max-per-key", "1")
+    for customer in ("a", "a", "b"):
+        station("agent", "run", "keyed", "Go.", "--data", json.dumps({"customer": customer}))
+    for _ in range(3):
+        station("agent", "run", "capped", "Go.")
+    while queue.claim("worker", 60.0) is not None:
+        pass
+    capped, keyed = parsed("queue", "status")["agents"]
+    assert (capped["agent"], capped["queued"], capped["running"]) == ("capped", 2, 1)
+    assert (capped["max_running"], capped["max_running_per_key"]) == (1, None)
+    assert (keyed["queued"], keyed["running"], keyed["max_running"]) == (1, 2, None)
+    assert (keyed["keys_full"], keyed["keys_running"], keyed["max_running_per_key"]) == (2, 2, 1)
+    lines = station("queue", "status", "--env", "two").out.splitlines()
+    assert not any("one" in line.split()[:2] for line in lines)
+    assert any(line.startswith("keyed  two") and "2 of 2" in line for line in lines)
 
 
 @pytest.mark.parametrize(
