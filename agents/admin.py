@@ -18,11 +18,12 @@ from agents.models import Agent, AgentVersion
 from agents.services import Definition
 from station.accounts.admin.base import Move, ReadOnlyInline, StationAdmin, row_url
 from station.accounts.admin.columns import EnvironmentFilter, YesNoFilter, badge, display, when
-from station.accounts.admin.forms import Lines, ServiceForm, text_area, text_input
+from station.accounts.admin.forms import Lines, ServiceForm, Text, text_area, text_input
 from station.accounts.errors import NameTaken
 from station.commands.text import one_line
 from station.config.quantities import format_duration, parse_duration
 from station.core.principal import Principal, Role
+from station.core.storable import is_storable
 
 _DEFINED = ["prompt", "model", "fallback_models", "tools", "max_steps", "timeout",
             "parameters", "output_schema", "retry"]  # fmt: skip
@@ -62,7 +63,8 @@ class JsonObject(forms.JSONField):
 
     def prepare_value(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+            text = json.dumps(value, indent=2, ensure_ascii=False) if value else ""
+            return text if is_storable(text) else json.dumps(value, indent=2)
         return super().prepare_value(value) if value is not None else ""
 
     def clean(self, value: Any) -> Any:
@@ -75,7 +77,7 @@ class JsonObject(forms.JSONField):
 class AgentForm(ServiceForm):
     """An agent and the definition of its current version."""
 
-    prompt = forms.CharField(strip=False, widget=text_area(12))
+    prompt = Text(widget=text_area(12))
     model = forms.CharField(
         required=False, widget=text_input(), help_text="Empty: the configured model."
     )
@@ -100,6 +102,7 @@ class AgentForm(ServiceForm):
         "Empty: a failure is final.",
     )
     blamed = {NameTaken: "name"}
+    merges = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         agent = kwargs.get("instance")
@@ -110,9 +113,10 @@ class AgentForm(ServiceForm):
         super().__init__(*args, **kwargs)
 
 
-def _definition(given: Mapping[str, Any]) -> Definition:
-    values = {name: given[name] for name in _DEFINED}
-    return Definition(**values | {"parameters": given["parameters"] or {}})
+def _defined(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a form says of the definition."""
+    values = {name: given[name] for name in _DEFINED if name in given}
+    return values | ({"parameters": given["parameters"] or {}} if "parameters" in given else {})
 
 
 def _switch(label: str, icon: str, said: str, **wanted: bool) -> Move[Agent]:
@@ -219,11 +223,12 @@ class AgentAdmin(StationAdmin[Agent]):
                 environment_id=given["environment"].pk,
                 name=given["name"],
                 description=given["description"],
-                definition=_definition(given),
+                definition=Definition(**_defined(given)),
             )
-        services.add_version(principal, row, _definition(given))
-        said = {name: given[name] for name in ("description", *_CAPS)}
-        return changes.update(principal, row, **said)
+        if defined := _defined(given):
+            services.revise(principal, row, **defined)
+        beside = {name: given[name] for name in ("description", *_CAPS) if name in given}
+        return changes.update(principal, row, **beside)
 
     @display(description="state")
     def state(self, row: Agent) -> SafeString:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from django.db import models, transaction
@@ -155,11 +155,30 @@ def add_version(principal: Principal, agent: Agent, definition: Definition) -> A
     principal.require(Role.OPERATOR, agent.environment_id)
     definition.check()
     with transaction.atomic():
-        locked = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
-        present = locked.current_version
-        if present is not None and _values(definition_of(present)) == _values(definition):
-            return present
-        return _add_version(principal, locked, definition)
+        return _change_to(principal, _locked(agent), definition)
+
+
+def revise(principal: Principal, agent: Agent, **changed: Any) -> AgentVersion:
+    """:func:`add_version` of the present definition with some fields ``changed``."""
+    principal.require(Role.OPERATOR, agent.environment_id)
+    with transaction.atomic():
+        locked = _locked(agent)
+        assert locked.current_version is not None
+        definition = replace(definition_of(locked.current_version), **changed)
+        definition.check()
+        return _change_to(principal, locked, definition)
+
+
+def _locked(agent: Agent) -> Agent:
+    """The agent as it stands, which nobody else changes until the transaction ends."""
+    return Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
+
+
+def _change_to(principal: Principal, locked: Agent, definition: Definition) -> AgentVersion:
+    present = locked.current_version
+    if present is not None and _values(definition_of(present)) == _values(definition):
+        return present
+    return _add_version(principal, locked, definition)
 
 
 def definition_of(version: AgentVersion) -> Definition:

@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from agents import services as agents
 from runs import queue, services
 from runs.admin import deciding, timeline
+from runs.admin.cancelling import CancelsByFilter
 from runs.models import Run
 from runs.states import TERMINAL, Status
 from station.accounts.admin.base import Move, StationAdmin, move_url, principal_of, row_url
@@ -25,6 +26,7 @@ from station.accounts.admin.columns import (
     display,
     when,
 )
+from station.accounts.admin.forms import ONCE, key_of_the_page
 from station.commands.text import dollars, duration, one_line
 from station.core.principal import Principal, Role
 
@@ -98,13 +100,14 @@ def _cancel(principal: Principal, row: Run, _: QueryDict) -> str:
     return f"Run {run.pk} is cancelled." if run.is_terminal else f"Run {run.pk} is told to stop."
 
 
-def _retry(principal: Principal, row: Run, _: QueryDict) -> str:
-    run = services.retry(principal, row)
-    return f"Run {run.pk} is queued: a retry of run {row.pk}."
+def _retry(principal: Principal, row: Run, carried: QueryDict) -> str:
+    key = carried.get(ONCE)
+    run = services.retry(principal, row, idempotency_key=f"admin:{key}:{row.pk}" if key else None)
+    return f"Run {run.pk} is {run.status}: a retry of run {row.pk}."
 
 
 @admin.register(Run)
-class RunAdmin(StationAdmin[Run]):
+class RunAdmin(CancelsByFilter, StationAdmin[Run]):
     moves = {
         "cancel": Move(
             label="Cancel",
@@ -120,6 +123,7 @@ class RunAdmin(StationAdmin[Run]):
             need=Role.OPERATOR,
             do=_retry,
             when=lambda run: run.is_terminal,
+            carries=lambda run: {ONCE: key_of_the_page()},
         ),
         # Its form is on the page, where the calls are.
         "decide": Move(

@@ -20,7 +20,7 @@ from django.urls import URLPattern, path, reverse
 from django.views.decorators.http import require_POST
 
 from station.accounts import principals
-from station.accounts.admin.forms import ServiceForm
+from station.accounts.admin.forms import ListActionForm, ServiceForm
 from station.accounts.models import Environment, User
 from station.accounts.services import visible_environments
 from station.core.errors import StationError
@@ -67,7 +67,7 @@ class Move(Generic[Row]):
     """Something that can be done to a row by a button on its page, or to many from the list.
 
     ``do`` calls the service and returns what to tell the person; its last argument is what the
-    button carried. ``when`` says whether the button makes sense for the row.
+    button or the list carried. ``when`` says whether the button makes sense for the row.
     """
 
     label: str
@@ -85,6 +85,7 @@ class StationAdmin(ModelAdmin[Row]):
 
     form = ServiceForm
     """The form that adds a row."""
+    action_form = ListActionForm
     page_form: ClassVar[type[ServiceForm]] = ServiceForm
     """The form on the page of a row."""
     asked: ClassVar[Sequence[str]] = ()
@@ -174,7 +175,10 @@ class StationAdmin(ModelAdmin[Row]):
     def store(
         self, principal: Principal, row: Row, given: Mapping[str, Any], *, change: bool
     ) -> models.Model:
-        """Create or change by a service; ``given`` is the form's cleaned data."""
+        """Create or change by a service.
+
+        ``given`` is the form's cleaned data; of a form that merges, what its person changed.
+        """
         raise NotImplementedError
 
     def remove(self, principal: Principal, row: Row) -> None:
@@ -210,7 +214,10 @@ class StationAdmin(ModelAdmin[Row]):
     def save_model(
         self, request: HttpRequest, obj: Row, form: forms.ModelForm[Row], change: bool
     ) -> None:
-        stored = self.store(principal_of(request), obj, form.cleaned_data, change=change)
+        given = form.cleaned_data
+        if change and getattr(form, "merges", False):
+            given = {name: given[name] for name in form.changed_data}
+        stored = self.store(principal_of(request), obj, given, change=change)
         obj.pk = stored.pk
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
@@ -351,7 +358,7 @@ def _many(move: Move[Any]) -> Callable[[Any, HttpRequest, models.QuerySet[Any]],
         for row in queryset:
             try:
                 with transaction.atomic():
-                    move.do(principal_of(request), row, QueryDict())
+                    move.do(principal_of(request), row, request.POST)
                 done += 1
             except StationError as error:
                 refused.append(str(error))

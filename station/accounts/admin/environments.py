@@ -63,12 +63,13 @@ class PausedFilter(YesNoFilter):
 
 
 class EnvironmentForm(ServiceForm):
+    merges = True
     blamed = {NameTaken: "name"}
 
 
 @admin.register(Environment)
 class EnvironmentAdmin(StationAdmin[Environment]):
-    form = EnvironmentForm
+    form = page_form = EnvironmentForm
     may_add = "platform admin"
     may_change = Role.ADMIN
     moves = {"pause": _paused(True), "resume": _paused(False)}
@@ -90,12 +91,7 @@ class EnvironmentAdmin(StationAdmin[Environment]):
         self, principal: Principal, row: Environment, given: Mapping[str, Any], *, change: bool
     ) -> Environment:
         if change:
-            return environments.update(
-                principal,
-                row.pk,
-                description=given["description"],
-                max_running=given["max_running"],
-            )
+            return environments.update(principal, row.pk, **given)
         return services.create_environment(
             principal, name=given["name"], description=given["description"]
         )

@@ -1,21 +1,27 @@
 """Forms whose rules are the services': what a service refuses is shown at the field it names."""
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.utils.functional import cached_property
 
 from station.core.errors import InvalidInput, StationError
 from station.core.principal import Principal
 
 if TYPE_CHECKING:
+    from django.contrib.admin.helpers import ActionForm
     from django.forms import Textarea as UnfoldAdminTextareaWidget
     from django.forms import TextInput as UnfoldAdminTextInputWidget
 else:
+    from unfold.forms import ActionForm
     from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+ONCE = "once"
+"""The name under which pages carry a key of their own."""
 DOTS = "••••••••"
 
 
@@ -29,6 +35,26 @@ class ServiceForm(forms.ModelForm[Any]):
     refusal: ClassVar[StationError | None] = None
     blamed: ClassVar[Mapping[type[StationError], str]] = {}
     """The fields to show errors at that name none."""
+    merges: ClassVar[bool] = False
+    """The page of a row sends back what it showed, and only what differs from that is a change:
+    what somebody else changed meanwhile stays. For fields that are one text each."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.merges and self.instance.pk is not None:
+            for field in self.fields.values():
+                field.show_hidden_initial = True
+
+    @cached_property
+    def changed_data(self) -> list[str]:
+        if not self.merges or not self.is_bound:
+            return super().changed_data
+        return [name for name in self.fields if self._differs(self[name])]
+
+    def _differs(self, bound: forms.BoundField) -> bool:
+        if bound.html_initial_name not in self.data:  # this did not come from the page
+            return bound.field.has_changed(bound.initial, bound.data)
+        return _as_typed(self.data[bound.html_initial_name]) != _as_typed(bound.data)
 
     def validate_unique(self) -> None: ...
 
@@ -54,6 +80,39 @@ class ServiceForm(forms.ModelForm[Any]):
             if isinstance(error, kind):
                 return field, str(error)
         return None, str(error)
+
+
+def _as_typed(text: str | None) -> str:
+    """A text as its area shows it: browsers change the ends of lines and drop a first empty one."""
+    return plain_lines(text or "").removeprefix("\n")
+
+
+def plain_lines(text: str) -> str:
+    """``text`` with the ends of lines as the rest of the world writes them."""
+    return text.replace("\r\n", "\n")
+
+
+class Text(forms.CharField):
+    """A text of several lines, kept as it was typed but for how browsers end them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strip=False, **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        return plain_lines(super().to_python(value) or "")
+
+
+def key_of_the_page() -> str:
+    """A key that is another one on every page: what is sent twice from one page is done once."""
+    return secrets.token_urlsafe(16)
+
+
+class ListActionForm(ActionForm):
+    """The choice of what to do with rows of a list."""
+
+    once = forms.CharField(
+        required=False, widget=forms.HiddenInput, label="", initial=key_of_the_page
+    )
 
 
 class Lines(forms.CharField):

@@ -334,6 +334,8 @@ def test_saving_a_changed_agent_makes_a_version_and_an_unchanged_one_none(
         ("timeout", "soon", "no duration"),
         ("parameters", '{"api_key": "x"}', "may set"),
         ("parameters", "[1]", "JSON object"),
+        ("parameters", '{"temperature": NaN}', "cannot be stored"),
+        ("output_schema", '{"title": "\\ud800"}', "cannot be stored"),
         ("output_schema", '{"type": 7}', "is not valid"),
         ("retry", '{"on": ["timeout"]}', "may pass"),
     ],
