@@ -1,5 +1,6 @@
 """``station agent …``, but what submits or reads runs: that is in :mod:`runs.commands`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -62,12 +63,41 @@ def _state(row: Agent) -> Painted:
 
 @command("agent", "list")
 @environment_option()
+@click.option("--enabled/--disabled", default=None, help="Only those that accept runs, or do not.")
+@click.option("--paused/--not-paused", default=None, help="Only those whose runs wait, or start.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(1, 1000), default=200, show_default=True, help="At most."
+)
+@click.option("--after-id", type=int, metavar="ID", help="Behind this agent, to page on.")
 @json_option
-def list_agents(session: Session, *, env: str | None, as_json: bool) -> None:
-    """The agents."""
+def list_agents(
+    session: Session,
+    *,
+    env: str | None,
+    enabled: bool | None,
+    paused: bool | None,
+    limit: int,
+    after_id: int | None,
+    as_json: bool,
+) -> None:
+    """The agents, by environment and name."""
     rows = services.visible(session.principal).order_by("environment__name", "name")
-    if env is not None:
-        rows = rows.filter(environment_id=environment_id(session, env))
+    if after_id is not None:
+        rows = services.behind(rows, services.get(session.principal, after_id))
+    wanted = {
+        "environment_id": None if env is None else environment_id(session, env),
+        "enabled": enabled,
+        "paused": paused,
+    }
+    rows = rows.filter(**{name: value for name, value in wanted.items() if value is not None})
+    found = list(rows[: limit + 1])
+    _show_agents(session, found[:limit], as_json=as_json)
+    if len(found) > limit:
+        last = found[limit - 1].pk
+        session.note(f"There are more: `--after-id {last}` goes on behind these.")
+
+
+def _show_agents(session: Session, rows: Sequence[Agent], *, as_json: bool) -> None:
     if as_json:
         from agents.api.serializers import AgentSerializer  # noqa: PLC0415 - 0.2 s
 

@@ -129,6 +129,14 @@ def get(principal: Principal, reference: int | str, *, environment_id: int | Non
     return found[0]
 
 
+def behind(rows: models.QuerySet[Agent], agent: Agent) -> models.QuerySet[Agent]:
+    """Those of ``rows`` that come behind ``agent`` by environment and name."""
+    where, name = agent.environment.name, agent.name
+    return rows.filter(
+        models.Q(environment__name__gt=where) | models.Q(environment__name=where, name__gt=name)
+    )
+
+
 def create(
     principal: Principal,
     *,

@@ -55,6 +55,7 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     addresses = dict(visible_environments(principal).values_list("name", "pk"))
     return context | {
         "switch": seen.switch,
+        "paused_since": when(seen.switch.since),
         "environments": [
             (addresses[state.environment], state)
             for state in seen.environments

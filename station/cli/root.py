@@ -142,7 +142,7 @@ def _process_commands() -> list[Command]:
     return [
         _process("web", "run_web", "Web admin and REST API, port 8080."),
         _process("worker", "run_worker", "Claim runs and carry them."),
-        _process("keeper", "run_keeper", "Recurring jobs: leases, schedules, retention."),
+        _process("keeper", "run_keeper", "Recurring jobs: expired leases, deadlines, lost bells."),
         _process("ssh", "run_ssh", "The SSH gateway, port 2222."),
         _process("migrate", "migrate", "Bring the database up to this version."),
         _host_command("server", _run_server, [roles]),

@@ -8,6 +8,7 @@ from django.db import models
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import serializers
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.status import HTTP_201_CREATED
@@ -52,9 +53,9 @@ class Door(View):
         if any("\0" in str(part) for part in kwargs.values()):
             raise NotFound  # PostgreSQL cannot even be asked
         handler = getattr(self, str(request.method).lower(), None)
-        query, body = getattr(handler, "shapes", (Nothing, None))
+        query, body = getattr(handler, "shapes", (Nothing, Nothing))
         self.wanted = read_query(query, request.query_params)
-        self.given = {} if body is None else read(body, request.data)
+        self.given = {} if request.method in SAFE_METHODS else read(body, request.data)
 
     def one(self, rows: models.QuerySet[Row], **by: Any) -> Row:
         """The one of the visible ``rows``. Raises :class:`NotFound`."""
@@ -155,28 +156,29 @@ def operation(
     """Declare what a view's method takes, and describe it in OpenAPI with its problems.
 
     ``answer`` is the response's serializer, ``None`` for an empty one, or responses as
-    drf-spectacular takes them; ``problems`` are the statuses beside 401, 422 and, with a body,
-    413 and 415.
+    drf-spectacular takes them; ``problems`` are the statuses beside 401, 422 and, where a body may
+    be sent, 413 and 415. Without ``body`` only an empty one is taken.
     """
     nothing = OpenApiResponse(description="Done.")
-    responses: dict[Any, Any] = answer if isinstance(answer, dict) else {status: answer or nothing}
-    statuses = {401, 422, *problems} | ({413, 415} if body else set())
-    for bad in sorted(statuses):
-        responses[bad, CONTENT_TYPE] = OpenApiResponse(_PROBLEM, description=_WHEN[bad])
-    describe = extend_schema(
-        operation_id=name,
-        summary=summary,
-        description=description,
-        tags=[tag],
-        request=body,
-        responses=responses,
-        parameters=[*([query] if query else []), *parameters],
-        examples=list(examples),
-    )
 
     def declare(method: Method) -> Method:
+        sends = method.__name__.upper() not in SAFE_METHODS
+        answers = answer if isinstance(answer, dict) else {status: answer or nothing}
+        responses: dict[Any, Any] = dict(answers)
+        for bad in sorted({401, 422, *problems} | ({413, 415} if sends else set())):
+            responses[bad, CONTENT_TYPE] = OpenApiResponse(_PROBLEM, description=_WHEN[bad])
+        describe = extend_schema(
+            operation_id=name,
+            summary=summary,
+            description=description,
+            tags=[tag],
+            request=body,
+            responses=responses,
+            parameters=[*([query] if query else []), *parameters],
+            examples=list(examples),
+        )
         described: Method = describe(method)
-        described.shapes = (query or Nothing, body)  # type: ignore[attr-defined]
+        described.shapes = (query or Nothing, body or Nothing)  # type: ignore[attr-defined]
         return described
 
     return declare

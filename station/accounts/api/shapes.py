@@ -114,7 +114,7 @@ class ListQuery(Shape):
 
 
 class Nothing(Shape):
-    """A query that takes no parameters."""
+    """A query that takes no parameters, or a body without members."""
 
 
 class InEnvironment(Shape):

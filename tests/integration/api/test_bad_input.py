@@ -159,6 +159,44 @@ def test_a_bad_body_is_refused_naming_the_field(  # noqa: PLR0917 - a table's co
     assert counts() == before
 
 
+BODILESS = ("runs/{run}/retry", "runs/{run}/cancel", "queue/pause", "queue/resume",
+            "tool-servers/own-server/test")  # fmt: skip
+
+
+@pytest.mark.parametrize("path", BODILESS)
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"reason": "x"}, 422),
+        ([], 422),
+        ("null", 422),
+        ("{", 400),
+        ('{"x": NaN}', 400),
+        (json.dumps({"x": "x" * (10 << 20)}), 413),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_body_where_none_is_taken_is_refused(
+    world: World, path: str, body: Any, status: int
+) -> None:
+    response = world.callers["platform"]("POST", path.format(run=world.run.pk), body)
+    assert response.status_code == status, response.content
+    world.run.refresh_from_db()
+    assert world.run.status == "queued"
+
+
+@pytest.mark.parametrize("body", [None, {}, ""])
+def test_no_body_or_an_empty_one_is_as_good(world: World, body: Any) -> None:
+    response = world.callers["operator"]("POST", f"runs/{world.run.pk}/cancel", body)
+    assert response.status_code == 200
+
+
+def test_a_deletion_takes_no_body(world: World) -> None:
+    path = f"variables/{world.paths['variable_id']}"
+    assert world.callers["admin"]("DELETE", path, {"force": True}).status_code == 422
+    assert world.callers["admin"]("DELETE", path).status_code == 204
+
+
 QUERIES = [
     ("runs", {"statsu": "queued"}, "statsu", "'status'"),
     ("runs", {"status": "queued,lost"}, "status", "running"),

@@ -198,6 +198,32 @@ def test_an_agent_named_like_a_number_is_not_taken_for_an_id(station: Station) -
     assert other.versions.count() == 1
 
 
+def test_agents_are_listed_by_their_state_and_in_pages(station: Station, parsed: Parsed) -> None:
+    one, two = factories.environment("one"), factories.environment("two")
+    for where in (two, one):
+        for name in ("b", "a"):
+            factories.agent(where, name)
+    station("agent", "pause", "a", "--env", "one")
+    station("agent", "disable", "b", "--env", "two")
+
+    def listed(*words: str) -> list[str]:
+        return [f"{row['environment']}/{row['name']}" for row in parsed("agent", "list", *words)]
+
+    assert listed() == ["one/a", "one/b", "two/a", "two/b"]
+    assert listed("--paused") == ["one/a"]
+    assert listed("--not-paused", "--enabled") == ["one/b", "two/a"]
+    assert listed("--disabled") == ["two/b"]
+    assert listed("--env", "two", "--enabled") == ["two/a"]
+    page = station("agent", "list", "--limit", "3")
+    assert len(page.out.splitlines()) == 4
+    last = Agent.objects.get(environment=two, name="a").pk
+    assert page.err == f"There are more: `--after-id {last}` goes on behind these.\n"
+    assert listed("--after-id", str(last)) == ["two/b"]
+    assert listed("--after-id", str(last), "--env", "one") == []
+    assert station("agent", "list", "--limit", "4").err == ""
+    assert station("agent", "list", "--after-id", "999999").code == 3
+
+
 def test_an_agent_is_switched(station: Station, parsed: Parsed) -> None:
     factories.agent(name="helper")
     assert "its runs wait" in station("agent", "pause", "helper").out
