@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from django.db import transaction
 
-from runs import queue
+from runs import lanes, queue
 from runs.metrics import BELLS_LOST
 
 _log = structlog.get_logger(__name__)
@@ -24,11 +24,22 @@ def ring_for_freed(*, created: bool, **_: Any) -> None:
     """
 
     def ring_for_all() -> None:
+        lanes.advance_all()  # the cap of each key may have changed
         if wanted := queue.bells_wanted(older_than=0.0):
-            ring(wanted)
+            ring_again(wanted)
 
     if not created:
         transaction.on_commit(ring_for_all, robust=True)
+
+
+def ring_again(wanted: int) -> None:
+    """Ring until as many bells as ``wanted`` are in the broker.
+
+    Where workers are cut off from it, no more of them pile up than there are slots to hear them.
+    """
+    from runs import tasks  # noqa: PLC0415
+
+    ring(wanted - tasks.waiting())
 
 
 def ring(times: int = 1) -> None:

@@ -155,6 +155,14 @@ def announce(events: dict[int, Event], *, cancelled: bool = False) -> None:
         _log.debug("bus_unavailable", problem=str(error))
 
 
+def length(name: str) -> int:
+    """How long a list in Valkey is; 0 when that is away."""
+    try:
+        return int(_client().llen(name))
+    except (RedisError, OSError):
+        return 0
+
+
 _shared: redis.Redis | None = None
 
 

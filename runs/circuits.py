@@ -57,6 +57,13 @@ _TRY = """
        AND (probing_until IS NULL OR probing_until <= clock_timestamp())
 """
 
+_FORGOTTEN_AFTER = 3600.0
+_FORGET = """
+    DELETE FROM model_circuits
+     WHERE greatest(failed_at, retry_at, probing_until)
+           < clock_timestamp() - make_interval(secs => %s)
+"""
+
 
 class Circuits:
     """What one process knows of the circuits, at most two seconds old; one for an event loop."""
@@ -140,6 +147,12 @@ class Circuits:
             await self._units.run(Circuit.objects.filter(provider=provider).delete)
             if until is not None:
                 _log.info("model_circuit_closed", provider=provider)
+
+
+def forget_past() -> None:
+    """Drop what is known of providers that nobody has asked for a long time."""
+    with connection.cursor() as cursor:
+        cursor.execute(_FORGET, [_FORGOTTEN_AFTER])
 
 
 def _all() -> dict[str, float | None]:

@@ -33,6 +33,7 @@ from runs.llm_library import load
 from runs.queue import Contended
 from station.accounts.models import Environment
 from station.config import Config
+from station.core.watchdog import keep_watch
 from station.observe.metrics import ERRORS
 from toolservers.definition import ToolSessions
 from toolservers.logs import StderrLog
@@ -103,6 +104,7 @@ class Host:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(timeout=30)
         _get_ready()
+        self._watch = asyncio.run_coroutine_threadsafe(keep_watch(), self._loop)
         self.leases.start()
         _log.info("worker_started", worker=self.name, slots=self._slots)
 
@@ -261,6 +263,7 @@ class Host:
         except Exception:  # noqa: BLE001 - the process ends either way
             _log.exception("worker_closing_failed")
         self.units.close()
+        self._watch.cancel()
         _log.info("worker_drained", worker=self.name, left_behind=len(self._running))
         self._drained.set()
 

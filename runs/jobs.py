@@ -7,8 +7,8 @@ import structlog
 from django.db import connection, transaction
 from django.utils import timezone
 
-from runs import bus, queue, transitions
-from runs.bell import ring
+from runs import bus, circuits, lanes, queue, transitions
+from runs.bell import ring, ring_again
 from runs.models import Submission, Worker
 from runs.moves import Moved
 from station.config import current
@@ -16,6 +16,8 @@ from station.core import jobs
 
 _log = structlog.get_logger(__name__)
 _UNHEARD_AFTER = 2.0
+_LANES = 10.0
+"""Seconds between two looks for lanes whose next run was left behind by mistake."""
 _WORKER_GONE = timedelta(minutes=10)
 _KEYS_KEPT = timedelta(hours=24)
 
@@ -26,6 +28,8 @@ def register() -> None:
     jobs.register("free expired leases", every=tick, run=free_expired_leases)
     jobs.register("ring for unheard runs", every=tick, run=ring_for_unheard)
     jobs.register("expire waiting runs", every=tick, run=expire_idle)
+    jobs.register("advance lanes", every=_LANES, run=advance_lanes)
+    jobs.register("forget past circuits", every=600, run=circuits.forget_past)
     jobs.register("forget old submissions", every=3600, run=forget_submissions)
     jobs.register("forget gone workers", every=300, run=forget_workers)
 
@@ -35,16 +39,17 @@ def free_expired_leases() -> None:
     most = current().execution_queue.max_attempts
     message = f"{most} workers in a row died while they carried this run, without finishing a step."
     released = transitions.release_expired(most)
-    for moved in (*released, *transitions.fail_expired(most, message)):
+    freed = [*released, *transitions.fail_expired(most, message), *transitions.cancel_expired()]
+    for moved in freed:
         _log.warning("lease_expired", run_id=moved.run_id, fence=moved.fence)
-        _announce([moved])
-    _announce(transitions.cancel_expired())
+    # Nobody waits for the others, or for a Valkey that does not answer.
     if released:
         ring(len(released))
+    _announce(freed)
 
 
 def ring_for_unheard() -> None:
-    """Ring for eligible runs nobody came for: at most once per free slot, by one keeper only."""
+    """Ring for runs nobody came for: at most once per free slot, by one keeper only."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('station ring for unheard'))")
         if not cursor.fetchone()[0]:
@@ -52,7 +57,13 @@ def ring_for_unheard() -> None:
         late = queue.bells_wanted(older_than=_UNHEARD_AFTER)
         if late:
             _log.info("ringing_again", runs=late)
-            transaction.on_commit(partial(ring, late))
+            transaction.on_commit(partial(ring_again, late))
+
+
+def advance_lanes() -> None:
+    """Call runs to the front that nobody called when the last one before them went."""
+    if called := lanes.advance_all():
+        _log.info("lanes_advanced", runs=called)
 
 
 def expire_idle() -> None:

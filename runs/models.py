@@ -37,6 +37,9 @@ class Run(models.Model):
     priority = models.SmallIntegerField(default=0)
     timeout = models.FloatField(help_text="Seconds of running time; waiting does not count.")
     concurrency_key = models.CharField(max_length=200, blank=True)
+    behind = models.BooleanField(
+        default=False, db_default=False, help_text="Others of its key come first; see runs.lanes."
+    )
     retry_of = models.ForeignKey(
         "self",
         models.DO_NOTHING,
@@ -101,16 +104,28 @@ class Run(models.Model):
                 "environment",
                 F("priority").desc(),
                 "id",
-                condition=Q(status="queued"),
-                name="agent_runs_queue",
+                condition=Q(status="queued", behind=False),
+                name="agent_runs_front",
+            ),
+            models.Index(
+                "agent",
+                F("priority").desc(),
+                "id",
+                condition=Q(status="queued", behind=False),
+                name="agent_runs_front_of_agent",
+            ),
+            models.Index(
+                fields=["agent", "concurrency_key"],
+                condition=Q(status="queued", behind=False) & ~Q(concurrency_key=""),
+                name="agent_runs_front_of_lane",
             ),
             models.Index(
                 "agent",
                 "concurrency_key",
                 F("priority").desc(),
                 "id",
-                condition=Q(status="queued"),
-                name="agent_runs_lanes",
+                condition=Q(status="queued", behind=True),
+                name="agent_runs_behind",
             ),
             models.Index(
                 fields=["agent", "concurrency_key", "environment"],

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from runs import lanes
 from runs.entries import Entry, Event, Kind
 from runs.journal import dump
 from runs.states import TRANSITIONS, Status
@@ -41,8 +42,13 @@ def move(
     sets: str,
     parameters: Mapping[str, Any],
 ) -> list[Moved]:
-    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement."""
+    """Change every run in ``source`` that ``where`` admits, and journal it, in one statement.
+
+    Where runs of a concurrency key have gone, the next of their lanes come to the front.
+    """
     rows = execute(source, target, entries, where=where, sets=sets, parameters=parameters)
+    if target is not None:
+        lanes.advance((agent_id, key) for *_, agent_id, key in rows)
     return movements(rows, entries[-1])
 
 
@@ -56,7 +62,7 @@ def execute(
     parameters: Mapping[str, Any],
     picking: str = "",
 ) -> list[tuple[Any, ...]]:
-    """Change and journal as :func:`move` does; rows of run, seq, at, fence, one for each entry.
+    """Change and journal; rows of run, seq, at, fence, agent and key, one for each entry.
 
     Where ``where`` picks several runs, each gets the entries under ids the database makes.
     ``picking`` is evaluated first; its ``id`` is ``picked`` in ``where`` and the first column of
@@ -70,21 +76,23 @@ def execute(
     many = "ANY (ARRAY" in where
     status = "" if target is None else f"status = '{target}', "
     picked = f"picked AS MATERIALIZED ({picking})," if picking else ""
-    result = "picked.id, event.* FROM picked LEFT JOIN event ON true" if picking else "* FROM event"
+    first, origin = ("picked.id,", "picked LEFT JOIN event ON true") if picking else ("", "event")
     sql = f"""
         WITH {picked} head AS (
           UPDATE agent_runs r SET {status}{sets}, last_seq = r.last_seq + {len(entries)}
            WHERE r.status = '{source}' AND {where}
-          RETURNING r.id, r.fence, r.last_seq, r.crashes
+          RETURNING r.id, r.fence, r.last_seq, r.agent_id, r.concurrency_key
         ), event AS (
           INSERT INTO agent_run_events (id, run_id, seq, kind, at, payload)
           SELECT {"gen_random_uuid()" if many else "e.id"}, head.id,
                  head.last_seq - {len(entries)} + e.ord, e.kind, clock_timestamp(), e.payload
             FROM head, unnest(%(ids)s::uuid[], %(kinds)s::text[], %(payloads)s::jsonb[])
                  WITH ORDINALITY AS e(id, kind, payload, ord)
-          RETURNING run_id, seq, at, (SELECT head.fence FROM head WHERE head.id = run_id)
+          RETURNING run_id, seq, at
         )
-        SELECT {result}
+        SELECT {first} event.run_id, event.seq, event.at, head.fence, head.agent_id,
+               head.concurrency_key
+          FROM {origin} LEFT JOIN head ON head.id = event.run_id
     """  # noqa: S608 - every part is a constant of this module
     everything = {
         **parameters,
@@ -100,7 +108,7 @@ def execute(
 
 def movements(rows: Sequence[tuple[Any, ...]], last: Entry) -> list[Moved]:
     """What :func:`execute` changed, by run; ``last`` is the entry behind which nothing follows."""
-    final = {run_id: (seq, at, fence) for run_id, seq, at, fence in sorted(rows)}
+    final = {run_id: (seq, at, fence) for run_id, seq, at, fence, *_ in sorted(rows)}
     return [
         Moved(
             run_id=run_id,

@@ -20,16 +20,35 @@ from runs.states import Status
 from station.config import current
 from station.core.ids import uuid7
 
-_ELIGIBLE = """
-  q.status = 'queued' AND q.available_at <= clock_timestamp()
-  AND NOT EXISTS (SELECT FROM agents a WHERE a.id = q.agent_id AND a.paused)
-  AND NOT EXISTS (SELECT FROM environments e WHERE e.id = q.environment_id AND e.paused)
-  AND NOT EXISTS (SELECT FROM agents_unreachable u WHERE u.id = q.agent_id)
+# What could start and has not: of each agent as many as its caps admit, and of each environment.
+_UNHEARD = """
+  WITH running AS (
+    SELECT environment_id, agent_id, count(*) AS n FROM agent_runs WHERE status = 'running'
+     GROUP BY environment_id, agent_id
+  ), of_agents AS (
+    SELECT a.environment_id, sum(least(late.n, a.max_running - coalesce(r.n, 0))) AS n
+      FROM agents a
+      LEFT JOIN running r ON r.agent_id = a.id AND r.environment_id = a.environment_id
+     CROSS JOIN LATERAL (
+       SELECT count(*) AS n FROM (
+         SELECT FROM agent_runs q
+          WHERE q.agent_id = a.id AND q.status = 'queued' AND NOT q.behind
+            AND q.available_at <= clock_timestamp() - make_interval(secs => %(older)s)
+            AND (q.concurrency_key = '' OR a.max_running_per_key > (
+                  SELECT count(*) FROM agent_runs o WHERE o.agent_id = q.agent_id
+                     AND o.concurrency_key = q.concurrency_key AND o.status = 'running'))
+          ORDER BY q.priority DESC, q.id LIMIT %(most)s) AS found) AS late
+     WHERE NOT a.paused AND late.n > 0
+       AND NOT EXISTS (SELECT FROM agents_unreachable u WHERE u.id = a.id)
+     GROUP BY a.environment_id
+  ), of_environments AS (
+    SELECT least(o.n, e.max_running - coalesce((
+             SELECT sum(r.n) FROM running r WHERE r.environment_id = e.id), 0)) AS n
+      FROM of_agents o JOIN environments e ON e.id = o.environment_id
+     WHERE NOT e.paused
+  )
+  SELECT least(coalesce(sum(greatest(n, 0)), 0), %(most)s) FROM of_environments
 """
-_UNHEARD = f"""
-  SELECT count(*) FROM (SELECT FROM agent_runs q WHERE {_ELIGIBLE}
-    AND q.available_at < clock_timestamp() - make_interval(secs => %s) LIMIT %s) AS late
-"""  # noqa: S608 - constants
 
 
 _RETRY_AFTER = 5.0
@@ -87,15 +106,19 @@ def claim(
 
 
 def bells_wanted(*, older_than: float) -> int:
-    """One for each eligible run unclaimed for ``older_than`` seconds, at most one per free slot."""
+    """One for each run unclaimed for ``older_than`` seconds, at most one per free slot."""
     free = min(free_slots(within=3 * current().execution_queue.heartbeat), _MOST_BELLS)
     return unheard(older_than=older_than, at_most=free) if free else 0
 
 
 def unheard(*, older_than: float, at_most: int) -> int:
-    """How many eligible runs nobody has claimed for ``older_than`` seconds, counted to a bound."""
+    """How many runs could start and nobody has claimed them for ``older_than`` seconds.
+
+    Counted to the bound ``at_most``. Runs that a pause, a cap or a provider that is down holds up
+    are left out.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_UNHEARD, [older_than, at_most])
+        cursor.execute(_UNHEARD, {"older": older_than, "most": at_most})
         row = cursor.fetchone()
     return int(row[0])
 
@@ -220,6 +243,8 @@ def _reasons(run: Run) -> Iterator[str]:
         same = running.filter(agent=agent, concurrency_key=run.concurrency_key)
         if full := _full(same, agent.max_running_per_key):
             yield f"{full} run(s) of {run.concurrency_key!r} are running, the cap of one key."
+        if run.behind:
+            yield f"Other runs of {run.concurrency_key!r} come before it."
     workers = list(live_workers(within=15.0))
     if not workers:
         yield "No worker is running: start one with `station worker`."

@@ -9,12 +9,13 @@ from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, models, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from agents import services as agents
 from agents.errors import AgentDisabled
 from agents.models import Agent
-from runs import bus, journal, queue, transitions
+from runs import bus, journal, lanes, queue, transitions
 from runs.bell import ring_after_commit
 from runs.entries import Entry, Event, Kind
 from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFound
@@ -299,12 +300,16 @@ def _store(
         submitter_id=principal.id,
         request_id=request_id[:64],
         concurrency_key=concurrency_key,
+        behind=lanes.is_behind(agent.pk, concurrency_key, request.priority),
         retry_of_id=retry_of,
         last_seq=1,
     )
     if request.queue_timeout is not None:
-        run.queue_deadline = timezone.now() + timedelta(seconds=request.queue_timeout)
+        # By the database's clock, which decides whether it has passed.
+        run.queue_deadline = Now() + timedelta(seconds=request.queue_timeout)
     run.save(force_insert=True)
+    if request.queue_timeout is not None:
+        run.refresh_from_db(fields=["queue_deadline"])
     entry = Entry(kind=Kind.SUBMITTED, payload={"by": principal.label, "door": principal.kind})
     RunEvent.objects.create(
         id=entry.id, run=run, seq=1, kind=entry.kind.value, payload=dict(entry.payload)

@@ -7,7 +7,7 @@ from celery.worker import state
 from kombu.asynchronous import Hub, get_event_loop
 from kombu.exceptions import OperationalError
 
-from runs import slots
+from runs import bus, slots
 from station.core.stopping import LATEST_EXIT, exit_at_the_latest
 
 _LET_GO_WITHIN = 0.002
@@ -42,6 +42,11 @@ def send_ring() -> str | None:
     except (OperationalError, OSError) as error:
         return str(error) or type(error).__name__
     return None
+
+
+def waiting() -> int:
+    """Bells in the broker that no worker has heard yet."""
+    return bus.length(serve.app.conf.task_default_queue)
 
 
 @signals.celeryd_init.connect

@@ -78,9 +78,9 @@ def run_mcp_stdio(key_file: Path | None = None) -> int:
 def migrate() -> int:
     """Bring the database up to this version."""
     prepare("migrate")
-    from django.core.management import call_command  # noqa: PLC0415
+    from station.ops import migrating  # noqa: PLC0415
 
-    call_command("migrate")
+    migrating.run()
     return 0
 
 

@@ -1,11 +1,16 @@
-"""Bells for runs that may start because something else has changed."""
+"""Bells for runs that may start: because something has changed, or because nobody came."""
+
+from datetime import timedelta
 
 import pytest
+import redis
+from django.db.models import F
 
 from agents import changes
-from runs import tasks
-from runs.models import Worker
+from runs import jobs, queue, services, tasks
+from runs.models import Run, Worker
 from station.accounts import environments
+from station.config import current
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -13,10 +18,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def rung(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """The bells since the test began."""
+    """The bells since the test began; none is in the broker."""
     bells: list[None] = []
+    with broker() as client:
+        client.flushdb()
     monkeypatch.setattr(tasks, "send_ring", lambda: bells.append(None))
     return bells
+
+
+def broker() -> redis.Redis:
+    return redis.Redis.from_url(current().redis.url.get_secret_value())
 
 
 def test_what_a_pause_or_a_cap_held_up_is_rung_for_once_it_is_lifted(rung: list[None]) -> None:
@@ -42,4 +53,44 @@ def test_where_nothing_waits_or_nobody_is_free_nothing_rings(rung: list[None]) -
     Worker.objects.update(busy=2)
     rung.clear()
     changes.update(factories.OPERATOR, agent, description="Newer.")
+    assert rung == []
+
+
+def test_bells_that_nobody_hears_do_not_pile_up(rung: list[None]) -> None:
+    Worker.objects.create(name="w", host="h", pid=1, slots=3)
+    for _ in range(5):
+        factories.run()
+    Run.objects.update(available_at=F("available_at") - timedelta(seconds=60))
+    rung.clear()
+    jobs.ring_for_unheard()
+    assert len(rung) == 3, "one for each free slot"
+    with broker() as client:
+        client.lpush("station", *["a bell"] * 2)
+    rung.clear()
+    jobs.ring_for_unheard()
+    assert len(rung) == 1, "two are in the broker still"
+
+
+@pytest.mark.parametrize("full", ["environment", "agent", "key"])
+def test_what_a_cap_holds_up_is_not_rung_for(rung: list[None], full: str) -> None:
+    agent = factories.agent()
+    key = {"key": "a"} if full == "key" else {}
+    match full:
+        case "environment":
+            environments.update(factories.OPERATOR, agent.environment_id, max_running=1)
+        case "agent":
+            changes.update(factories.OPERATOR, agent, max_running=1)
+        case _:
+            agent = changes.update(factories.OPERATOR, agent, concurrency_key="key")
+    for _ in range(5):
+        request = services.Request(input="x", data=key)
+        services.submit(factories.OPERATOR, agent, request)
+    Worker.objects.create(name="w", host="h", pid=1, slots=9)
+    Run.objects.update(available_at=F("available_at") - timedelta(seconds=60), behind=False)
+    rung.clear()
+    jobs.ring_for_unheard()
+    assert len(rung) == (5 if full == "key" else 1), "keys are looked at only once one is running"
+    assert queue.claim("w", 60.0) is not None
+    rung.clear()
+    jobs.ring_for_unheard()
     assert rung == []

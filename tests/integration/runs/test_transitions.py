@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.db.models import F
 
 from runs import journal, moves, queue, services, transitions
 from runs.entries import Entry, Kind, Spent
@@ -35,6 +37,10 @@ def expire(run_id: int) -> None:
             "WHERE id = %s",
             [run_id],
         )
+
+
+def past_its_queue_deadline(run_id: int) -> None:
+    Run.objects.filter(pk=run_id).update(queue_deadline=F("queue_deadline") - timedelta(hours=1))
 
 
 def in_parallel(work: Callable[[], object], times: int) -> list[object]:
@@ -270,13 +276,20 @@ def test_what_waits_too_long_times_out() -> None:
 
 
 def test_a_run_that_had_started_is_not_late_when_it_is_handed_back() -> None:
-    factories.run(queue_timeout=0.001)
+    factories.run(queue_timeout=60)
     moved = queue.claim("w", LEASE)
     assert moved is not None
     assert transitions.hand_back(moved.run_id, moved.fence, reason="drained")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(0.01)")
+    past_its_queue_deadline(moved.run_id)
     assert transitions.expire_idle() == []
+    assert queue.claim("w", LEASE) is not None
+
+
+def test_a_run_whose_queue_deadline_has_passed_is_not_started_any_more() -> None:
+    run = factories.run(queue_timeout=60)
+    past_its_queue_deadline(run.pk)
+    assert queue.claim("w", LEASE) is None
+    assert [moved.run_id for moved in transitions.expire_idle()] == [run.pk]
 
 
 # --- what the database itself refuses -----------------------------------------------------------
