@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
 from toolservers.definition import JsonObject, ServerDefinition, ToolResult, ToolSpec
@@ -29,7 +30,7 @@ from toolservers.errors import (
     ToolServerUnavailable,
 )
 from toolservers.failures import Failures, is_lost
-from toolservers.http_transport import SESSION_GONE
+from toolservers.fates import Fate, told
 from toolservers.links import (
     Limits,
     Link,
@@ -304,7 +305,7 @@ class Session:
                 return await self._lost(effects)
             case MCPError() as error:
                 # If gone: no new calls on it; those in flight each hear for themselves.
-                self._retired = self._retired or error.code == SESSION_GONE
+                self._retired |= told(error).fate is Fate.SESSION_GONE
                 return self._failures.of_call(error, effects)
             case ValidationError() as error:
                 return self._failures.of_answer(error, effects)
@@ -366,7 +367,9 @@ async def _call(
     try:
         return await client.send_request(request, _CALL_RESULT)
     except MCPError as error:
-        if error.code != types.HEADER_MISMATCH:
+        # To servers of the era before, this code may mean anything.
+        modern = client.protocol_version in MODERN_PROTOCOL_VERSIONS
+        if error.code != types.HEADER_MISMATCH or not modern:
             raise
     # The server wants arguments repeated as headers, which the SDK knows only of listed tools.
     # It has rejected the call, so sending it again is safe.

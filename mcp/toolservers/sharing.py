@@ -19,9 +19,10 @@ BACKOFF = 0.1
 Note = Callable[[ServerDefinition, ToolServerError | None], None]
 
 
-def backoff(attempt: int) -> float:
-    """Seconds to wait after the failed ``attempt`` (from 0)."""
-    return float(BACKOFF * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+def pause_after(error: ToolServerError, attempt: int) -> float:
+    """Seconds to wait after the failed ``attempt`` (from 0): longer each time, or as asked for."""
+    backoff = BACKOFF * float(2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311
+    return max(backoff, error.retry_after or 0.0)
 
 
 def closing_error(definition: ServerDefinition) -> ToolServerUnavailable:
@@ -222,7 +223,7 @@ class SharedSessions:
             try:
                 await session.open(timeout=deadline - time.monotonic())
             except ToolServerError as error:
-                pause = backoff(attempt)
+                pause = pause_after(error, attempt)
                 out_of_time = time.monotonic() + pause >= deadline
                 if error.permanent or attempt >= self._max_retries or out_of_time:
                     raise
