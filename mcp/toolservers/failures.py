@@ -99,12 +99,15 @@ class Failures:
         )
 
     def _said(self, error: MCPError) -> str:
-        text = storable(self._redactor.text(error.message))[:LONGEST_MESSAGE]
+        text = self._fit_to_store(error.message)
         return text if told(error).fate else f"{text} (code {error.code})"
 
     def _summary(self, error: BaseException) -> str:
         if isinstance(error, ValidationError):
             # Its own text would quote the server's answer.
             places = {".".join(map(str, item["loc"])) or "(root)" for item in error.errors()}
-            return f"invalid {', '.join(sorted(places))[:200]}"
-        return self._redactor.text(f"{type(error).__name__}: {error}")[:LONGEST_MESSAGE]
+            return self._fit_to_store(f"invalid {', '.join(sorted(places))[:200]}")
+        return self._fit_to_store(f"{type(error).__name__}: {error}")
+
+    def _fit_to_store(self, text: str) -> str:
+        return storable(self._redactor.text(text))[:LONGEST_MESSAGE]

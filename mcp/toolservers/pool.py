@@ -20,8 +20,8 @@ from toolservers.definition import (
     ServerDefinition,
     ServerReport,
     ServerState,
+    ToolList,
     ToolResult,
-    ToolSpec,
 )
 from toolservers.errors import (
     SessionGone,
@@ -96,7 +96,7 @@ class SessionPool:
             note=self._note,
         )
 
-    async def list_tools(self, definition: ServerDefinition) -> tuple[ToolSpec, ...]:
+    async def list_tools(self, definition: ServerDefinition) -> ToolList:
         """Ask the server for its tools; repeated like a repeatable call.
 
         Raises:
@@ -104,7 +104,7 @@ class SessionPool:
         """
         seconds = definition.request_timeout
 
-        async def ask(session: Session, remaining: float) -> tuple[ToolSpec, ...]:
+        async def ask(session: Session, remaining: float) -> ToolList:
             return await session.list_tools(timeout=remaining)
 
         return await self._send(definition, ask, seconds=seconds, repeatable=True)
@@ -155,13 +155,13 @@ class SessionPool:
         async with self._shared.lease(definition, key=key, seconds=wait) as session:
             try:
                 started = time.monotonic()
-                tools = await session.list_tools(timeout=definition.request_timeout)
+                listed = await session.list_tools(timeout=definition.request_timeout)
                 name, version = session.server
                 return ServerReport(
                     protocol_version=session.protocol_version,
                     server_name=name,
                     server_version=version,
-                    tools=tools,
+                    listed=listed,
                     connect_seconds=session.opened_in,
                     latency=time.monotonic() - started,
                 )

@@ -3,6 +3,8 @@
 ``python wrong_tools.py MODE [--sink FILE]``: ``http`` talks HTTP, ``version`` a version of the
 protocol that does not exist, ``shape`` lists tools that are none, ``pages`` lists them without an
 end, ``strangers`` answers questions nobody asked, ``mute`` greets and then says nothing.
+``unusable`` lists tools that nobody can use, ``mixed`` the same beside a good one, which it lists
+on two pages.
 """
 
 import json
@@ -10,6 +12,16 @@ import sys
 from typing import Any
 
 Json = dict[str, Any]
+_ANY = {"type": "object"}
+_UNUSABLE = [
+    {"name": "", "inputSchema": _ANY},
+    {"name": "x" * 201, "inputSchema": _ANY},
+    {"name": "nul\0", "inputSchema": _ANY},
+    {"name": "infinite", "inputSchema": {"type": "object", "maximum": float("inf")}},
+    {"name": "nan", "inputSchema": {"type": "object", "default": {"x": [float("nan")]}}},
+    {"name": "twice", "inputSchema": _ANY},
+    {"name": "twice", "inputSchema": _ANY, "description": "Something else."},
+]
 
 
 def answer(mode: str, message: Json) -> Json | None:
@@ -26,6 +38,11 @@ def answer(mode: str, message: Json) -> Json | None:
     if mode == "pages":
         tool = {"name": f"t{message['id']}", "inputSchema": {"type": "object"}}
         return {"tools": [tool], "nextCursor": f"after {message['id']}"}
+    if mode in ("unusable", "mixed"):
+        good = [{"name": "good", "inputSchema": _ANY}] if mode == "mixed" else []
+        if message.get("params", {}).get("cursor"):
+            return {"tools": [*good, _UNUSABLE[0]]}
+        return {"tools": [*_UNUSABLE, *good], "nextCursor": "more"}
     return None
 
 

@@ -28,7 +28,7 @@ async def test_tools_are_listed_and_called(
 ) -> None:
     server: HttpServer = request.getfixturevalue(kind)
     definition = server.definition(headers={"Authorization": "Bearer one"})
-    tools = {tool.name: tool for tool in await pool.list_tools(definition)}
+    tools = {tool.name: tool for tool in (await pool.list_tools(definition)).tools}
     assert tools["append_line"].annotations["readOnlyHint"] is False
     result = await pool.call(definition, "append_line", {"text": "x"}, timeout=9, repeatable=False)
     assert result.text == "appended x"

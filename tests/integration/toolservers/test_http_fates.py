@@ -23,7 +23,7 @@ from tests.integration.toolservers.raw_http import (
     calling,
     raw_http,
 )
-from toolservers.definition import ServerDefinition
+from toolservers.definition import ServerDefinition, ToolList
 from toolservers.errors import (
     SessionGone,
     ToolCallLost,
@@ -249,7 +249,7 @@ async def test_a_server_that_is_asked_too_often_is_asked_for_its_tools_again(
         return await old(method, headers, body)
 
     async with raw_http(respond) as definition:
-        assert await pool.list_tools(definition) == ()
+        assert await pool.list_tools(definition) == ToolList()
     assert asked == 2
 
 

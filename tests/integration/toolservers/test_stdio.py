@@ -76,7 +76,7 @@ async def test_a_command_that_is_not_allowed_starts_nothing(
 
 
 async def test_the_tools_are_listed_with_schema_and_hints(pool: SessionPool, stdio: Stdio) -> None:
-    tools = {tool.name: tool for tool in await pool.list_tools(stdio())}
+    tools = {tool.name: tool for tool in (await pool.list_tools(stdio())).tools}
     assert tools["append_line"].annotations["readOnlyHint"] is False
     assert tools["sleep"].annotations["readOnlyHint"] is True
     assert tools["append_line"].input_schema["required"] == ["text"]
@@ -321,7 +321,7 @@ async def test_a_probe_reports_and_leaves_nothing_behind(pool: SessionPool, stdi
     assert (report.server_name, report.server_version) == ("station-hostile", "0")
     assert report.protocol_version
     assert report.connect_seconds > 0
-    assert "append_line" in {tool.name for tool in report.tools}
+    assert "append_line" in {tool.name for tool in report.listed.tools}
     await eventually(lambda: pool.states()[0].sessions == 0)
     assert pool.states()[0].up
 
