@@ -28,6 +28,7 @@ from toolservers.event_streams import (
 from toolservers.fates import Fate, sealed
 from toolservers.http_connections import Connections
 from toolservers.patience import Patience, current
+from toolservers.surrogates import whole_characters
 
 NOTICE_TIMEOUT = 2.0
 """Seconds for what no caller waits for: notifications, ending the session."""
@@ -94,7 +95,7 @@ class CallTransport(httpx2.AsyncBaseTransport):
             await response.aclose()
             raise Misbehaved(problem)
         if _content_type(response) != EVENT_STREAM:
-            body = await _read(response, self._body_limit, strict=True)
+            body = whole_characters(await _read(response, self._body_limit, strict=True))
             return httpx2.Response(status, headers=_plain(response), content=body, request=request)
 
         async def resume(last_id: str) -> httpx2.Response:

@@ -4,7 +4,7 @@
 protocol that does not exist, ``shape`` lists tools that are none, ``pages`` lists them without an
 end, ``strangers`` answers questions nobody asked, ``mute`` greets and then says nothing.
 ``unusable`` lists tools that nobody can use, ``mixed`` the same beside a good one, which it lists
-on two pages.
+on two pages. ``halves`` writes half a character wherever it can.
 """
 
 import json
@@ -26,23 +26,35 @@ _UNUSABLE = [
 
 def answer(mode: str, message: Json) -> Json | None:
     """The result that is sent back; ``None`` to say nothing."""
+    params = message.get("params", {})
     if message["method"] == "initialize":
-        version = message["params"]["protocolVersion"]
         return {
-            "protocolVersion": "1066-10-14" if mode == "version" else version,
+            "protocolVersion": "1066-10-14" if mode == "version" else params["protocolVersion"],
             "capabilities": {"tools": {}},
             "serverInfo": {"name": "wrong", "version": "0"},
         }
-    if mode == "shape":
-        return {"tools": [{"nome": 7}, "tool", None]}
-    if mode == "pages":
-        tool = {"name": f"t{message['id']}", "inputSchema": {"type": "object"}}
-        return {"tools": [tool], "nextCursor": f"after {message['id']}"}
-    if mode in ("unusable", "mixed"):
-        good = [{"name": "good", "inputSchema": _ANY}] if mode == "mixed" else []
-        if message.get("params", {}).get("cursor"):
-            return {"tools": [*good, _UNUSABLE[0]]}
-        return {"tools": [*_UNUSABLE, *good], "nextCursor": "more"}
+    if message["method"] == "tools/call" and mode == "halves":
+        return {"content": [{"type": "text", "text": "cut \ud83d"}]}
+    return _list(mode, f"{message['id']}", first="cursor" not in params)
+
+
+def _list(mode: str, number: str, *, first: bool) -> Json | None:
+    """A page of tools."""
+    match mode:
+        case "shape":
+            return {"tools": [{"nome": 7}, "tool", None]}
+        case "pages":
+            return {
+                "tools": [{"name": f"t{number}", "inputSchema": _ANY}],
+                "nextCursor": f"after {number}",
+            }
+        case "halves":
+            half = {"type": "object", "properties": {"x": {"description": "\ude00"}}}
+            return {"tools": [{"name": "good", "description": "cut \ud83d", "inputSchema": half}]}
+        case "unusable" | "mixed":
+            good = [{"name": "good", "inputSchema": _ANY}] if mode == "mixed" else []
+            page = {"tools": [*_UNUSABLE, *good]}
+            return {**page, "nextCursor": "more"} if first else page
     return None
 
 

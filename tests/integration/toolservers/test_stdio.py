@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.acceptance.runs import wrong_tools
 from tests.integration.toolservers.conftest import (
     Sink,
     alive,
@@ -296,6 +297,13 @@ async def test_a_server_that_exits_at_once_is_retried_and_quoted(
     assert not caught.value.permanent
     assert [line for _, line in said] == ["no licence found"] * 3
     assert [(state.up, state.sessions) for state in pool.states()] == [(False, 0)]
+
+
+async def test_half_a_character_spoils_no_answer(pool: SessionPool, stdio: Stdio) -> None:
+    definition = dataclasses.replace(stdio(), args=(wrong_tools.__file__, "halves"))
+    (tool,) = (await pool.list_tools(definition)).tools
+    result = await pool.call(definition, "good", {}, timeout=5, repeatable=False)
+    assert tool.description == result.text == "cut \N{REPLACEMENT CHARACTER}"
 
 
 async def test_an_unknown_tool_is_refused_and_the_session_survives(
