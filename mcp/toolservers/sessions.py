@@ -20,6 +20,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
+from station.core import strict_json
 from toolservers.definition import JsonObject, ServerDefinition, ToolList, ToolResult
 from toolservers.errors import (
     SessionGone,
@@ -190,10 +191,9 @@ class Session:
             ToolCallTimeout, ToolCallLost, ToolRefused, ToolServerMisbehaved,
             ToolServerUnavailable: as their names say.
         """
-        arguments = storable_json(arguments)
         try:
-            json.dumps(arguments, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            arguments = strict_json.loads(json.dumps(storable_json(arguments), allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
             raise ToolRefused(
                 f"The arguments for {tool} cannot be sent as JSON: {error}."
             ) from None

@@ -316,12 +316,26 @@ async def test_an_unknown_tool_is_refused_and_the_session_survives(
     assert await whoami(pool, stdio()) == before
 
 
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), 10**5000, {1}, *map(nested, (201, 300, 600, 5_000))],
+    ids=["nan", "long number", "set", "201 deep", "300 deep", "600 deep", "5000 deep"],
+)
 async def test_arguments_that_are_not_json_are_refused_before_sending(
-    pool: SessionPool, stdio: Stdio, sink: Sink
+    pool: SessionPool, stdio: Stdio, sink: Sink, value: object
 ) -> None:
     with pytest.raises(ToolRefused, match="cannot be sent as JSON"):
-        await pool.call(stdio(), "append_line", {"text": float("nan")}, timeout=10, repeatable=True)
+        await pool.call(stdio(), "append_line", {"text": value}, timeout=10, repeatable=True)
     assert sink.lines == []
+    await pool.call(stdio(), "append_line", {"text": nested(190)}, timeout=10, repeatable=True)
+    assert len(sink.lines) == 1
 
 
 async def test_a_probe_reports_and_leaves_nothing_behind(pool: SessionPool, stdio: Stdio) -> None:
