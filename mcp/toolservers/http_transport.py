@@ -61,11 +61,16 @@ class CallTransport(httpx2.AsyncBaseTransport):
     def __init__(self, *, body_limit: int) -> None:
         self._inner = Connections()
         self._body_limit = body_limit
+        self._reached = False
+        self._unreachable: Exception | None = None
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._unreachable is not None:
+            # The SDK goes on with the handshake's second question whatever became of the first.
+            return _failed(self._unreachable)
         if request.method == "GET":
             # The stream for messages outside of requests: Station listens to none, so the
             # connection (one a session, for ever) is not opened.
@@ -77,8 +82,11 @@ class CallTransport(httpx2.AsyncBaseTransport):
         try:
             async with caller.waits():
                 response = await self._inner.handle_async_request(request)
+                self._reached = True
                 return await self._answer(response, caller)
         except (httpx2.HTTPError, httpx2.StreamError, TimeoutError) as error:
+            if isinstance(error, _NOT_SENT) and not self._reached:
+                self._unreachable = error.with_traceback(None)
             return _failed(error)
 
     async def _notify(self, request: httpx2.Request) -> None:
@@ -290,4 +298,6 @@ def _plain(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
 
 def reason(error: Exception) -> str:
     """What to say of it."""
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no connection in time"
     return str(error) or type(error).__name__

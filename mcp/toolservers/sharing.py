@@ -232,6 +232,7 @@ class SharedSessions:
 
     async def _connected(self, definition: ServerDefinition, key: str) -> Session:
         deadline = time.monotonic() + definition.request_timeout
+        before: ToolServerError | None = None
         for attempt in itertools.count():
             session = Session(definition, self._surroundings, self._forget, key=key)
             try:
@@ -240,7 +241,9 @@ class SharedSessions:
                 pause = pause_after(error, attempt)
                 out_of_time = time.monotonic() + pause >= deadline
                 if error.permanent or attempt >= self._max_retries or out_of_time:
-                    raise
+                    # A last try that was cut short knows less than the one before.
+                    raise (out_of_time and before) or error from None
+                before = error.with_traceback(None)
                 await asyncio.sleep(pause)
             else:
                 return session

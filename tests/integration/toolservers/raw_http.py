@@ -5,7 +5,7 @@ import contextlib
 import json
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from enum import Enum
 
 from toolservers.definition import ServerDefinition
@@ -84,6 +84,22 @@ async def raw_http(
     finally:
         server.close()
         await server.wait_closed()
+
+
+@contextlib.contextmanager
+def black_hole(port: int = 0) -> Iterator[int]:
+    """A port on which nobody answers: the kernel's queue of connections is full."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(0)
+        where = listener.getsockname()
+        for _ in range(4):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(where)
+        yield where[1]
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

@@ -4,11 +4,8 @@ One test for each row of the table in docs/guarantees.md.
 """
 
 import asyncio
-import contextlib
 import json
-import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import httpx2
@@ -20,10 +17,11 @@ from tests.integration.toolservers.raw_http import (
     Handler,
     OldServer,
     answer,
+    black_hole,
     calling,
     raw_http,
 )
-from toolservers.definition import ServerDefinition, ToolList
+from toolservers.definition import ToolList
 from toolservers.errors import (
     SessionGone,
     ToolCallLost,
@@ -201,7 +199,7 @@ async def test_a_call_to_a_host_that_drops_packets_was_not_sent(pool: SessionPoo
     async with raw_http(OldServer()) as made:
         definition = replace(made, request_timeout=0.5)
         await pool.call(definition, "any", {}, timeout=5, repeatable=False)
-    with black_hole(definition):
+    with black_hole(int(definition.where.rpartition(":")[2])):
         started = time.monotonic()
         with pytest.raises(SessionGone, match="cannot connect") as caught:
             await pool.call(definition, "any", {}, timeout=20, repeatable=False)
@@ -274,19 +272,3 @@ async def test_a_call_is_not_sent_again_after_its_time(pool: SessionPool) -> Non
         await asyncio.sleep(1)
     assert not caught.value.outcome_unknown
     assert sent == 2
-
-
-@contextlib.contextmanager
-def black_hole(definition: ServerDefinition) -> Iterator[None]:
-    """Nobody answers on the definition's port: the kernel's queue of connections is full."""
-    port = int(definition.where.rpartition(":")[2])
-    with contextlib.ExitStack() as sockets:
-        listener = sockets.enter_context(socket.socket())
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = sockets.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", port))
-        yield
