@@ -159,12 +159,13 @@ def granted_tools(
     tools: list[GrantedTool] = []
     by_server = {definition.server_id: definition for definition in resolved}
     wanted = set(assignment.grants)
+    offered: set[str] = set()
     for server in assignment.servers:
         for tool in server.tools.filter(available=True):
             exact = f"{server.name}/{tool.name}"
             if exact not in wanted and f"{server.name}/*" not in wanted:
                 continue
-            wanted.discard(exact)
+            offered.add(exact)
             tools.append(
                 GrantedTool(
                     server=by_server[server.pk],
@@ -174,7 +175,7 @@ def granted_tools(
                     repeatable=tool.repeatable,
                 )
             )
-    if missing := sorted(grant for grant in wanted if not grant.endswith("/*")):
+    if missing := sorted(grant for grant in wanted - offered if not grant.endswith("/*")):
         raise ToolsUnavailable(
             f"Tool {missing[0]!r} is granted to agent {assignment.agent!r}, but its server does "
             "not offer it.",

@@ -53,7 +53,7 @@ class Catalog:
 
     async def _look(self, server: ToolServer, definition: ServerDefinition) -> None:
         try:
-            found = await self._sessions.list_tools(definition)
+            listed = await self._sessions.list_tools(definition)
         except ToolServerError as error:
             problem = str(error)
             await self._units.run(lambda: toolservers.store_failure(server, problem))
@@ -64,7 +64,9 @@ class Catalog:
                 ) from error
             _log.warning("tool_server_unavailable", server=server.name, problem=problem)
             return
-        await self._units.run(lambda: toolservers.store_discovery(server, found))
+        if listed.left_out and list(listed.left_out) != server.left_out:
+            _log.warning("tools_left_out", server=server.name, tools=listed.left_out)
+        await self._units.run(lambda: toolservers.store_discovery(server, listed))
         if len(self._seen) > _MOST_REMEMBERED:
             self._seen.clear()
         self._seen[definition.pool_key] = time.monotonic()

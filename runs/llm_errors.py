@@ -6,9 +6,7 @@ the OpenAI client's names, around whatever happened below.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator
 
 from runs.llm_answer import AnswerTooLarge, too_large
 from runs.ports import (
@@ -22,6 +20,7 @@ from runs.ports import (
     ModelRateLimited,
     ModelUnavailable,
 )
+from station.core.retry_after import retry_after
 
 _BY_NAME: dict[str, type[ModelFailure]] = {
     "ContextWindowExceededError": ContextTooLong,
@@ -101,26 +100,6 @@ def scrub(text: str, secret: str) -> str:
         return f"{start or ''}***{end or ''}"
 
     return _SECRETS.sub(hide, text)
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> float | None:
-    """Seconds to wait by ``Retry-After`` (seconds or HTTP date, RFC 9110) or ``retry-after-ms``.
-
-    None when absent or unreadable; never negative.
-    """
-    values = {name.lower(): value for name, value in headers.items()}
-    try:
-        if text := values.get("retry-after-ms"):
-            return max(float(text) / 1000, 0.0)
-        text = values.get("retry-after", "")
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
-            return float(text)
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max((moment - (now or datetime.now(UTC))).total_seconds(), 0.0)
 
 
 def _classify(

@@ -71,11 +71,15 @@ class RunToolbox:
     ) -> ToolOutcome:
         """Call the tool; its failures become results for the model to read.
 
+        That it is gone is one of them: a person may have a call repeated much later.
+
         Raises:
             ToolOutcomeUnknown: it was sent, nobody knows whether it happened, and it is not a
                 tool that may simply be called again.
         """
-        tool = self._tools[name]
+        tool = self._tools.get(name)
+        if tool is None:
+            return _error(f"There is no tool {name!r} any more; nothing was sent.")
 
         def check() -> None:
             if before_send is not None:
@@ -95,7 +99,7 @@ class RunToolbox:
         except ToolServerError as error:
             if error.outcome_unknown and not tool.repeatable:
                 raise ToolOutcomeUnknown(str(error)) from error
-            return ToolOutcome(text=str(error), structured=None, is_error=True, truncated=False)
+            return _error(str(error))
         faults.point("after-send")
         return ToolOutcome(
             text=result.text,
@@ -103,3 +107,7 @@ class RunToolbox:
             is_error=result.is_error,
             truncated=result.truncated,
         )
+
+
+def _error(text: str) -> ToolOutcome:
+    return ToolOutcome(text=text, structured=None, is_error=True, truncated=False)

@@ -271,7 +271,10 @@ class ToolServerAdmin(StationAdmin[ToolServer]):
     filterable = ("transport",)
     search_fields = ["name", "url", "command"]
     asked = ["environment", "name", "transport", "command", "args", "env", "url", "headers"]
-    facts = ["environment", "name", "transport", "definition", "state", "discovered", "failure"]
+    facts = [
+        *("environment", "name", "transport", "definition"),
+        *("state", "discovered", "failure", "left_out_tools"),
+    ]
 
     def rows(self, principal: Principal) -> models.QuerySet[ToolServer]:
         offered = Count("tools", filter=Q(tools__available=True))
@@ -315,6 +318,12 @@ class ToolServerAdmin(StationAdmin[ToolServer]):
         if not row.last_error:
             return "-"
         return format_html('<pre class="st-text st-bad">{}</pre>', row.last_error)
+
+    @display(description="tools left out")
+    def left_out_tools(self, row: ToolServer) -> SafeString | str:
+        if not row.left_out:
+            return "-"
+        return format_html('<pre class="st-text st-bad">{}</pre>', "\n".join(row.left_out))
 
     @display(description="definition")
     def definition(self, row: ToolServer) -> SafeString:

@@ -1,5 +1,6 @@
 """``station mcp …``: tool servers and their tools."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -142,6 +143,7 @@ def add_server(
     else:
         found = "" if problem else f", with {count(len(tools), 'tool')}"
         session.print(f"Tool server {row.name} is registered in {row.environment.name}{found}.")
+        _tell_left_out(session, row.name, row.left_out)
     if problem:
         session.note(f"Its tools could not be looked at: {problem}")
         session.note(f"`station mcp test {row.name} --env {row.environment.name}` tries again.")
@@ -189,11 +191,12 @@ def _switch(session: Session, name: str, env: str | None, *, enabled: bool, as_j
 @json_option
 def list_tools(session: Session, *, name: str | None, env: str | None, as_json: bool) -> None:
     """The tools of one tool server, or of all."""
-    rows = services.visible_tools(session.principal)
+    servers = services.visible(session.principal)
     if name is not None:
-        rows = rows.filter(server=_server(session, name, env))
+        servers = servers.filter(pk=_server(session, name, env).pk)
     elif env is not None:
-        rows = rows.filter(server__environment_id=environment_id(session, env))
+        servers = servers.filter(environment_id=environment_id(session, env))
+    rows = services.visible_tools(session.principal).filter(server__in=servers)
     rows = rows.order_by("server__environment__name", "server__name", "name")
     if as_json:
         show_json(session, [_resource(row) for row in rows])
@@ -208,6 +211,8 @@ def list_tools(session: Session, *, name: str | None, env: str | None, as_json: 
         ),
         empty="No tool is known. `station mcp test NAME` looks for them.",
     )  # fmt: skip
+    for server in servers.exclude(left_out=[]).order_by("environment__name", "name"):
+        _tell_left_out(session, server.name, server.left_out)
 
 
 def _claims(row: Tool) -> str:
@@ -289,7 +294,7 @@ def test_server(session: Session, *, name: str, env: str | None, as_json: bool) 
         services.store_failure(row, str(error))
         _tell_failure(session, row, error, as_json=as_json)
         return Exit.FAILED
-    services.store_discovery(row, report.tools)
+    services.store_discovery(row, report.listed)
     _tell_report(session, row, report, as_json=as_json)
     return Exit.DONE
 
@@ -321,11 +326,17 @@ def _tell_report(session: Session, row: ToolServer, report: ServerReport, *, as_
             ("protocol", report.protocol_version),
             ("connected in", duration(report.connect_seconds)),
             ("latency", duration(report.latency)),
-            ("tools", len(report.tools)),
+            ("tools", len(report.listed.tools)),
         ],
     )
-    for tool in report.tools:
+    for tool in report.listed.tools:
         session.print(f"  {tool.name}  {one_line(tool.description, 100)}".rstrip())
+    _tell_left_out(session, row.name, report.listed.left_out)
+
+
+def _tell_left_out(session: Session, server: str, left_out: Iterable[str]) -> None:
+    for line in left_out:
+        session.note(f"Left out of tool server {server}: {line}.")
 
 
 @command("mcp", "logs")

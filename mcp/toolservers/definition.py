@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 Transport = Literal["stdio", "http", "sse"]
 JsonObject = dict[str, Any]
+LONGEST_TOOL_NAME = 200
+"""Characters."""
 
 
 def canonical_json(value: object) -> bytes:
@@ -110,6 +112,14 @@ class ToolSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolList:
+    """What a server lists: the tools that can be used, and a line for each of those that cannot."""
+
+    tools: tuple[ToolSpec, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToolResult:
     """A tool's answer.
 
@@ -131,7 +141,7 @@ class ServerReport:
     protocol_version: str
     server_name: str
     server_version: str
-    tools: tuple[ToolSpec, ...]
+    listed: ToolList
     connect_seconds: float
     latency: float
     """The time ``tools/list`` took on the fresh session."""
@@ -151,7 +161,7 @@ class ServerState:
 class ToolSessions(Protocol):
     """What the rest of Station needs of the session pool; its fake is in ``testing``."""
 
-    async def list_tools(self, definition: ServerDefinition) -> tuple[ToolSpec, ...]: ...
+    async def list_tools(self, definition: ServerDefinition) -> ToolList: ...
 
     async def call(
         self,

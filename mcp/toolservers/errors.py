@@ -24,9 +24,14 @@ class ToolServerError(StationError):
         fix: str = "",
         permanent: bool | None = None,
         outcome_unknown: bool | None = None,
+        retry_after: float | None = None,
     ) -> None:
-        """``permanent`` and ``outcome_unknown`` override what the class says."""
+        """``permanent`` and ``outcome_unknown`` override what the class says.
+
+        ``retry_after``: the seconds after which the server wants to be asked again, if it said so.
+        """
         super().__init__(message, fix=fix)
+        self.retry_after = retry_after
         if permanent is not None:
             self.permanent = permanent
         if outcome_unknown is not None:
@@ -72,6 +77,12 @@ class ToolCallLost(ToolServerError):
 
     code = "tool_call_lost"
     outcome_unknown = True
+
+
+class TurnedAway(ToolServerError):
+    """The tool server turned the request away for now; it did nothing."""
+
+    code = "tool_call_turned_away"
 
 
 class ToolRefused(ToolServerError):

@@ -12,6 +12,7 @@ import httpx2
 
 from toolservers.patience import Patience
 from toolservers.stdio_transport import MESSAGES_PER_REQUEST
+from toolservers.surrogates import whole_characters
 
 EVENT_STREAM = "text/event-stream"
 PAUSE = 1.0
@@ -63,7 +64,7 @@ class Frames(httpx2.AsyncByteStream):
 def frame(message: str, *, event: str = "message") -> bytes:
     """The bytes of an event."""
     lines = "".join(f"data: {line}\n" for line in message.split("\n"))
-    return f"event: {event}\n{lines}\n".encode()
+    return whole_characters(f"event: {event}\n{lines}\n".encode())
 
 
 async def events(

@@ -4,7 +4,6 @@ import mcp_types as types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
-from toolservers import http_transport as http
 from toolservers.errors import (
     SessionGone,
     ToolCallLost,
@@ -12,7 +11,9 @@ from toolservers.errors import (
     ToolServerError,
     ToolServerMisbehaved,
     ToolServerUnavailable,
+    TurnedAway,
 )
+from toolservers.fates import Fate, told
 from toolservers.redaction import Redactor
 from toolservers.results import storable
 
@@ -53,26 +54,31 @@ class Failures:
             )
         if is_lost(error):
             return cause or ToolServerUnavailable(f"{self.who} closed the connection.")
+        known = told(error)
         return ToolServerUnavailable(
             f"{self.who} cannot be connected to: {self._said(error)}",
-            permanent=error.code == http.REFUSED,
+            permanent=known.fate is Fate.REFUSED,
+            retry_after=known.retry_after,
         )
 
     def of_call(self, error: MCPError, effects: bool) -> ToolServerError:
         """What became of a request that was answered by an error, the server's or our own."""
-        said = self._said(error)
-        match error.code:
-            case http.NOT_SENT | http.SESSION_GONE:
+        said, known = self._said(error), told(error)
+        match known.fate:
+            case Fate.NOT_SENT | Fate.SESSION_GONE:
                 return SessionGone(f"{self.who} did not get the request: {said}")
-            case http.LOST:
-                return ToolCallLost(f"{self.who}: {said}", outcome_unknown=effects)
-            case http.WRONG:
-                return ToolServerMisbehaved(f"{self.who}: {said}", outcome_unknown=effects)
-            case types.PARSE_ERROR if error.message.startswith("Failed to parse"):
-                return ToolServerMisbehaved(
-                    f"{self.who} answered with something else than JSON-RPC.",
-                    outcome_unknown=effects,
+            case Fate.TURNED_AWAY:
+                return TurnedAway(f"{self.who} did nothing: {said}", retry_after=known.retry_after)
+            case Fate.LOST:
+                return ToolCallLost(
+                    f"{self.who}: {said}", outcome_unknown=effects, retry_after=known.retry_after
                 )
+            case Fate.WRONG:
+                return ToolServerMisbehaved(f"{self.who}: {said}", outcome_unknown=effects)
+        if error.code == types.PARSE_ERROR and error.message.startswith("Failed to parse"):
+            return ToolServerMisbehaved(
+                f"{self.who} answered with something else than JSON-RPC.", outcome_unknown=effects
+            )
         return ToolRefused(f"{self.who} refused: {said}")
 
     def of_answer(self, error: ValidationError, effects: bool) -> ToolServerMisbehaved:
@@ -93,13 +99,15 @@ class Failures:
         )
 
     def _said(self, error: MCPError) -> str:
-        text = storable(self._redactor.text(error.message))[:LONGEST_MESSAGE]
-        # Codes below are those of our own HTTP transport.
-        return f"{text} (code {error.code})" if error.code > -39000 else text
+        text = self._fit_to_store(error.message)
+        return text if told(error).fate else f"{text} (code {error.code})"
 
     def _summary(self, error: BaseException) -> str:
         if isinstance(error, ValidationError):
             # Its own text would quote the server's answer.
             places = {".".join(map(str, item["loc"])) or "(root)" for item in error.errors()}
-            return f"invalid {', '.join(sorted(places))[:200]}"
-        return self._redactor.text(f"{type(error).__name__}: {error}")[:LONGEST_MESSAGE]
+            return self._fit_to_store(f"invalid {', '.join(sorted(places))[:200]}")
+        return self._fit_to_store(f"{type(error).__name__}: {error}")
+
+    def _fit_to_store(self, text: str) -> str:
+        return storable(self._redactor.text(text))[:LONGEST_MESSAGE]

@@ -15,6 +15,7 @@ from toolservers.definition import ServerDefinition
 from toolservers.errors import ToolServerUnavailable
 
 CONNECT_TIMEOUT = 10.0
+"""Seconds until a host that does not even accept a connection is given up."""
 MOST_COOKIES = 50
 MOST_REDIRECTS = 3
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -81,9 +82,14 @@ def _moved_within_origin(response: httpx2.Response) -> httpx2.URL | None:
 
 
 def http_client(
-    definition: ServerDefinition, transport: httpx2.AsyncBaseTransport
+    definition: ServerDefinition,
+    transport: httpx2.AsyncBaseTransport,
+    *,
+    silence: float | None = None,
 ) -> httpx2.AsyncClient:
     """A client with the definition's headers that talks through ``transport``.
+
+    ``silence``: seconds between two pieces of an answer, if that is not bounded elsewhere.
 
     Raises:
         ToolServerUnavailable: the URL or a header cannot be sent (permanent).
@@ -101,7 +107,9 @@ def http_client(
             transport=transport,
             # A compressed answer could be small on the wire and huge in memory.
             headers={"accept-encoding": "identity", **definition.headers},
-            timeout=httpx2.Timeout(None, connect=min(CONNECT_TIMEOUT, definition.request_timeout)),
+            timeout=httpx2.Timeout(
+                None, read=silence, connect=min(CONNECT_TIMEOUT, definition.request_timeout)
+            ),
             # Neither ~/.netrc nor proxy variables of the worker are for tool servers.
             trust_env=False,
         )

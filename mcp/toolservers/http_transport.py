@@ -1,8 +1,8 @@
 """The HTTP transports: the SDK's clients over a connection pool that fails request by request.
 
 The SDK ends a whole session, and every call in flight on it, when one HTTP request fails. Here
-each failure becomes the JSON-RPC error of the request it belongs to, with a code that tells
-whether anything was sent. Bodies are bounded, and nothing is read once nobody waits for it.
+each failure becomes the error of the request it belongs to, and tells what became of that (see
+``fates``). Bodies are bounded, and nothing is read once nobody waits for it.
 """
 
 import asyncio
@@ -12,7 +12,10 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
 import httpx2
+import mcp_types as types
+from pydantic import ValidationError
 
+from station.core.retry_after import retry_after
 from toolservers.event_streams import (
     EVENT_STREAM,
     Allowance,
@@ -22,19 +25,10 @@ from toolservers.event_streams import (
     events,
     frame,
 )
+from toolservers.fates import Fate, sealed
 from toolservers.http_connections import Connections
 from toolservers.patience import Patience, current
-
-NOT_SENT = -39001
-"""Nothing reached the server."""
-LOST = -39002
-"""The request went out; what became of it is unknown."""
-SESSION_GONE = -39003
-"""The server does not know the session (any more); it did nothing."""
-REFUSED = -39004
-"""The server, or what is before it, turned the request away."""
-WRONG = -39005
-"""What came is no answer, or is larger than Station accepts."""
+from toolservers.surrogates import whole_characters
 
 NOTICE_TIMEOUT = 2.0
 """Seconds for what no caller waits for: notifications, ending the session."""
@@ -67,11 +61,16 @@ class CallTransport(httpx2.AsyncBaseTransport):
     def __init__(self, *, body_limit: int) -> None:
         self._inner = Connections()
         self._body_limit = body_limit
+        self._reached = False
+        self._unreachable: Exception | None = None
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._unreachable is not None:
+            # The SDK goes on with the handshake's second question whatever became of the first.
+            return _failed(self._unreachable)
         if request.method == "GET":
             # The stream for messages outside of requests: Station listens to none, so the
             # connection (one a session, for ever) is not opened.
@@ -83,8 +82,11 @@ class CallTransport(httpx2.AsyncBaseTransport):
         try:
             async with caller.waits():
                 response = await self._inner.handle_async_request(request)
+                self._reached = True
                 return await self._answer(response, caller)
         except (httpx2.HTTPError, httpx2.StreamError, TimeoutError) as error:
+            if isinstance(error, _NOT_SENT) and not self._reached:
+                self._unreachable = error.with_traceback(None)
             return _failed(error)
 
     async def _notify(self, request: httpx2.Request) -> None:
@@ -101,7 +103,7 @@ class CallTransport(httpx2.AsyncBaseTransport):
             await response.aclose()
             raise Misbehaved(problem)
         if _content_type(response) != EVENT_STREAM:
-            body = await _read(response, self._body_limit, strict=True)
+            body = whole_characters(await _read(response, self._body_limit, strict=True))
             return httpx2.Response(status, headers=_plain(response), content=body, request=request)
 
         async def resume(last_id: str) -> httpx2.Response:
@@ -112,7 +114,7 @@ class CallTransport(httpx2.AsyncBaseTransport):
             limit=self._body_limit,
             patience=caller,
             resume=resume,
-            too_much=lambda error: _error(WRONG, str(error)),
+            too_much=lambda error: sealed(Fate.WRONG, str(error)),
         )
         return httpx2.Response(
             status, headers=_plain(response), stream=Frames(messages), request=request
@@ -220,16 +222,16 @@ async def _chunks(stream: httpx2.AsyncByteStream) -> AsyncIterator[bytes]:
 def _refusal(response: httpx2.Response, body: bytes) -> httpx2.Response:
     request, status = response.request, response.status_code
     if status == 404 and "mcp-session-id" in request.headers:
-        return _failure(SESSION_GONE, "the server has forgotten the session")
-    if _content_type(response) == "application/json" and _is_jsonrpc_error(body):
+        return _failure(Fate.SESSION_GONE, "the server has forgotten the session")
+    said, wait = _status(response), retry_after(response.headers)
+    if status == 429:
+        return _failure(Fate.TURNED_AWAY, said, wait=wait)
+    # Not even 503 says that nothing happened: proxies answer it after they lost a server that was
+    # at work, and frameworks answer 408 when they lose patience with their own.
+    failed = status >= 500 or status == 408
+    if _is_error_for(request if failed else None, response, body):
         return httpx2.Response(status, headers=_plain(response), content=body, request=request)
-    said = _status(response)
-    if status in (429, 503):
-        return _failure(NOT_SENT, said, status)
-    if status >= 500:
-        return _failure(LOST, said, status)
-    # The SDK would follow a redirect: its status is not passed on.
-    return _failure(REFUSED, said, max(status, 400))
+    return _failure(Fate.LOST if failed else Fate.REFUSED, said, wait=wait)
 
 
 def _status(response: httpx2.Response) -> str:
@@ -238,8 +240,10 @@ def _status(response: httpx2.Response) -> str:
         means = ": it redirects to another server, or in a circle; correct the server's URL"
     elif status in (401, 403):
         means = ": check the server's credentials"
+    elif status == 429:
+        means = ": it is asked too often"
     else:
-        means = ": the server is overloaded" if status in (429, 503) else ""
+        means = ": it is overloaded, or a proxy could not reach it" if status == 503 else ""
     return f"HTTP {status}{means}"
 
 
@@ -253,31 +257,33 @@ def _problem(response: httpx2.Response, *kinds: str) -> str:
     return ""
 
 
-def _is_jsonrpc_error(body: bytes) -> bool:
-    try:
-        parsed = json.loads(body)
-    except ValueError:
+def _is_error_for(request: httpx2.Request | None, response: httpx2.Response, body: bytes) -> bool:
+    """The body is a JSON-RPC error, the very request's if one is given."""
+    if _content_type(response) != "application/json":
         return False
-    return isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
+    try:
+        message = types.jsonrpc_message_adapter.validate_json(body, by_name=False)
+    except ValidationError:
+        return False
+    if not isinstance(message, types.JSONRPCError):
+        return False
+    return request is None or message.id == json.loads(request.content)["id"]
 
 
 def _failed(error: Exception) -> httpx2.Response:
     match error:
         case Misbehaved() | TooMuch():
-            return _failure(WRONG, str(error))
+            return _failure(Fate.WRONG, str(error))
         case TimeoutError():
-            return _failure(LOST, "nobody waits for the answer any more")
+            return _failure(Fate.LOST, "nobody waits for the answer any more")
         case _ if isinstance(error, _NOT_SENT):
-            return _failure(NOT_SENT, f"cannot connect ({reason(error)})")
-    return _failure(LOST, f"the connection failed ({reason(error)})")
+            return _failure(Fate.NOT_SENT, f"cannot connect ({reason(error)})")
+    return _failure(Fate.LOST, f"the connection failed ({reason(error)})")
 
 
-def _failure(code: int, message: str, status: int = 400) -> httpx2.Response:
-    return httpx2.Response(status, json=_error(code, message))
-
-
-def _error(code: int, message: str) -> dict[str, object]:
-    return {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}
+def _failure(fate: Fate, message: str, *, wait: float | None = None) -> httpx2.Response:
+    # Whatever the status was: the SDK would act upon a redirect, and has words of its own for 404.
+    return httpx2.Response(400, json=sealed(fate, message, retry_after=wait))
 
 
 def _content_type(response: httpx2.Response) -> str:
@@ -292,4 +298,6 @@ def _plain(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
 
 def reason(error: Exception) -> str:
     """What to say of it."""
+    if isinstance(error, httpx2.ConnectTimeout):
+        return "no connection in time"
     return str(error) or type(error).__name__

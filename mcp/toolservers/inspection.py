@@ -69,7 +69,7 @@ def discover(principal: Principal, server: ToolServer) -> models.QuerySet[Tool]:
         if error.kind is not Kind.FAILED:
             raise
         raise DiscoveryFailed(error.message, fix=error.fix, permanent=error.permanent) from error
-    services.store_discovery(server, report.tools)
+    services.store_discovery(server, report.listed)
     return services.visible_tools(principal).filter(server=server, available=True)
 
 

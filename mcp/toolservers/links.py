@@ -240,9 +240,7 @@ async def open_sse(
         transport = LegacyTransport(
             patience=definition.request_timeout, size=limits.frame_limit, on_failure=failed
         )
-        made = http_client(definition, transport)
-        made.timeout = httpx2.Timeout(definition.request_timeout, read=EVENT_IDLE)
-        return made
+        return http_client(definition, transport, silence=EVENT_IDLE)
 
     try:
         async with sse_client(definition.url, httpx_client_factory=client) as (read, write):

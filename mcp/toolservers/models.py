@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from station.accounts.models import NAME, Environment
+from toolservers.definition import LONGEST_TOOL_NAME
 
 
 class ToolServer(models.Model):
@@ -32,6 +33,12 @@ class ToolServer(models.Model):
     created_at = models.DateTimeField(db_default=Now(), editable=False)
     discovered_at = models.DateTimeField(null=True, editable=False)
     last_error = models.TextField(blank=True, editable=False)
+    left_out = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        editable=False,
+        help_text="A line for each tool it lists that cannot be used.",
+    )
 
     class Meta:
         db_table = "tool_servers"
@@ -63,7 +70,7 @@ class Tool(models.Model):
     """
 
     server = models.ForeignKey(ToolServer, models.CASCADE, related_name="tools")
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=LONGEST_TOOL_NAME)
     description = models.TextField(blank=True)
     input_schema = models.JSONField(default=dict)
     annotations = models.JSONField(default=dict)

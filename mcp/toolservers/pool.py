@@ -8,6 +8,7 @@ are processes, one at a time, so that giving up a call can kill the process with
 import asyncio
 import itertools
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,20 +20,22 @@ from toolservers.definition import (
     ServerDefinition,
     ServerReport,
     ServerState,
+    ToolList,
     ToolResult,
-    ToolSpec,
 )
 from toolservers.errors import (
     SessionGone,
     ToolCallLost,
+    ToolServerBusy,
     ToolServerError,
     ToolServerUnavailable,
+    TurnedAway,
 )
 from toolservers.http_connections import quiet_sdk_logs
 from toolservers.links import Limits, StderrSink
 from toolservers.processes import Guard
 from toolservers.sessions import Session, Surroundings
-from toolservers.sharing import SharedSessions, backoff
+from toolservers.sharing import SharedSessions, pause_after
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class SessionPool:
             note=self._note,
         )
 
-    async def list_tools(self, definition: ServerDefinition) -> tuple[ToolSpec, ...]:
+    async def list_tools(self, definition: ServerDefinition) -> ToolList:
         """Ask the server for its tools; repeated like a repeatable call.
 
         Raises:
@@ -101,7 +104,7 @@ class SessionPool:
         """
         seconds = definition.request_timeout
 
-        async def ask(session: Session, remaining: float) -> tuple[ToolSpec, ...]:
+        async def ask(session: Session, remaining: float) -> ToolList:
             return await session.list_tools(timeout=remaining)
 
         return await self._send(definition, ask, seconds=seconds, repeatable=True)
@@ -121,13 +124,15 @@ class SessionPool:
 
         ``timeout`` seconds run from the first sending to the answer, repetitions included; waiting
         for a session and connecting come before it and have their own bounds. A call whose fate is
-        unknown is sent again only if ``repeatable``; one that certainly was not sent, always.
+        unknown, or that was turned away for now, is sent again only if ``repeatable``; one that
+        certainly was not sent, always. A server's wish to be asked later is heeded if time allows.
         ``before_send`` is called right before each sending; what it raises ends the call unsent.
         Cancelling tells an HTTP server and kills a stdio server's process group.
 
         Raises:
             ToolServerUnavailable: nothing was sent (not reachable, busy, command not allowed).
             ToolCallTimeout, ToolCallLost: sent, but no answer: the outcome is unknown.
+            TurnedAway: the server does not want it now, and did nothing.
             ToolRefused: the server answered with a protocol error.
             ToolServerMisbehaved: it broke the protocol.
         """
@@ -150,13 +155,13 @@ class SessionPool:
         async with self._shared.lease(definition, key=key, seconds=wait) as session:
             try:
                 started = time.monotonic()
-                tools = await session.list_tools(timeout=definition.request_timeout)
+                listed = await session.list_tools(timeout=definition.request_timeout)
                 name, version = session.server
                 return ServerReport(
                     protocol_version=session.protocol_version,
                     server_name=name,
                     server_version=version,
-                    tools=tools,
+                    listed=listed,
                     connect_seconds=session.opened_in,
                     latency=time.monotonic() - started,
                 )
@@ -192,28 +197,32 @@ class SessionPool:
         seconds: float,
         repeatable: bool,
     ) -> Answer:
-        deadline: float | None = None
-        wait = max(seconds, definition.request_timeout + CLEANING)
+        failure: ToolServerError | None = None
+        deadline, wait = math.inf, max(seconds, definition.request_timeout + CLEANING)
         for attempt in itertools.count():
-            async with self._shared.lease(
-                definition, key=definition.pool_key, seconds=wait
-            ) as session:
-                now = time.monotonic()
-                deadline = deadline or now + seconds
-                try:
-                    answer = await ask(session, max(deadline - now, 0.001))
-                except ToolServerError as error:
-                    again = isinstance(error, SessionGone) or (
-                        repeatable and isinstance(error, ToolCallLost)
-                    )
-                    self._note(definition, error)
-                    pause = backoff(attempt)
-                    in_time = time.monotonic() + pause < deadline
-                    if not (again and in_time and attempt < self._max_retries):
-                        raise
-                else:
-                    self._note(definition, None)
-                    return answer
+            try:
+                async with self._shared.lease(
+                    definition, key=definition.pool_key, seconds=wait
+                ) as session:
+                    now = time.monotonic()
+                    deadline = min(deadline, now + seconds)
+                    if failure is not None and now >= deadline:
+                        raise failure
+                    try:
+                        answer = await ask(session, max(deadline - now, 0.001))
+                    except ToolServerError as error:
+                        self._note(definition, error)
+                        pause = pause_after(error, attempt)
+                        wait = deadline - time.monotonic() - pause
+                        again = attempt < self._max_retries and wait > 0
+                        if not (again and _may_repeat(error, repeatable)):
+                            raise
+                        failure = error.with_traceback(None)
+                    else:
+                        self._note(definition, None)
+                        return answer
+            except ToolServerBusy as busy:
+                raise failure or busy from None
             await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
@@ -230,6 +239,12 @@ class SessionPool:
         health.last_error = error.message
         if isinstance(error, ToolServerUnavailable | ToolCallLost):
             health.up = False
+
+
+def _may_repeat(error: ToolServerError, repeatable: bool) -> bool:
+    return isinstance(error, SessionGone) or (
+        repeatable and isinstance(error, ToolCallLost | TurnedAway)
+    )
 
 
 def _contained(sink: StderrSink) -> StderrSink:

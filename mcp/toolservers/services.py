@@ -10,7 +10,7 @@ from station.accounts.services import references, store, substitution
 from station.config import current
 from station.core.errors import Conflict, InvalidInput, NotFound
 from station.core.principal import Principal, Role
-from toolservers.definition import ServerDefinition, ToolSpec
+from toolservers.definition import ServerDefinition, ToolList
 from toolservers.models import Tool, ToolServer
 
 _MOST_ITEMS = 100
@@ -175,7 +175,7 @@ def resolve_all(servers: Iterable[ToolServer]) -> list[ServerDefinition]:
 
 
 @transaction.atomic
-def store_discovery(server: ToolServer, found: Sequence[ToolSpec]) -> None:
+def store_discovery(server: ToolServer, listed: ToolList) -> None:
     """Make the tools' rows say what the server says now; tools it no longer offers stay, marked.
 
     Several workers may discover at once: the server's row is locked meanwhile. Nothing is
@@ -183,7 +183,7 @@ def store_discovery(server: ToolServer, found: Sequence[ToolSpec]) -> None:
     """
     ToolServer.objects.select_for_update(no_key=True).get(pk=server.pk)
     known = {tool.name: tool for tool in server.tools.all()}
-    for spec in found:
+    for spec in listed.tools:
         tool = known.pop(spec.name, None) or Tool(server=server, name=spec.name)
         if tool.digest == spec.digest and tool.available:
             continue
@@ -193,7 +193,9 @@ def store_discovery(server: ToolServer, found: Sequence[ToolSpec]) -> None:
         tool.digest, tool.available = spec.digest, True
         tool.save()
     server.tools.filter(pk__in=[tool.pk for tool in known.values()]).update(available=False)
-    ToolServer.objects.filter(pk=server.pk).update(discovered_at=Now(), last_error="")
+    ToolServer.objects.filter(pk=server.pk).update(
+        discovered_at=Now(), last_error="", left_out=list(listed.left_out)
+    )
 
 
 def store_failure(server: ToolServer, problem: str) -> None:

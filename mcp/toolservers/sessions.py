@@ -17,9 +17,11 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import TypeAdapter, ValidationError
 
-from toolservers.definition import JsonObject, ServerDefinition, ToolResult, ToolSpec
+from station.core import strict_json
+from toolservers.definition import JsonObject, ServerDefinition, ToolList, ToolResult
 from toolservers.errors import (
     SessionGone,
     ToolCallTimeout,
@@ -29,7 +31,7 @@ from toolservers.errors import (
     ToolServerUnavailable,
 )
 from toolservers.failures import Failures, is_lost
-from toolservers.http_transport import SESSION_GONE
+from toolservers.fates import Fate, told
 from toolservers.links import (
     Limits,
     Link,
@@ -40,16 +42,16 @@ from toolservers.links import (
     open_sse,
     open_stdio,
 )
+from toolservers.listing import Endless, all_tools, usable
 from toolservers.negotiation import negotiate
 from toolservers.patience import Patience, have
 from toolservers.processes import Guard
 from toolservers.redaction import Redactor
-from toolservers.results import storable, storable_json, tool_result, tool_spec
+from toolservers.results import storable, storable_json, tool_result
 
 CLIENT = types.Implementation(name="station", version="0.1.0")
 CLOSE_SECONDS = 4.0
 """What an owner gets to close its session before it is cancelled."""
-MOST_TOOLS = 2_000
 
 _CALL_RESULT: TypeAdapter[types.CallToolResult | types.InputRequiredResult] = TypeAdapter(
     types.CallToolResult | types.InputRequiredResult
@@ -158,9 +160,21 @@ class Session:
             self._owner.cancel()
             await asyncio.wait({self._owner}, timeout=CLOSE_SECONDS)
 
-    async def list_tools(self, *, timeout: float) -> tuple[ToolSpec, ...]:
-        """Every tool the server lists, in its order. Raises as :meth:`call`."""
-        return await self._request(self._list_tools, timeout, effects=False)
+    async def list_tools(self, *, timeout: float) -> ToolList:
+        """The tools the server lists, as far as they can be used. Raises as :meth:`call`.
+
+        Raises:
+            ToolServerMisbehaved: it lists tools, and none of them can be used.
+        """
+        limit = self._surroundings.limits.frame_limit
+        tools = await self._request(lambda client: all_tools(client, limit), timeout, effects=False)
+        listed = usable(tools)
+        if listed.left_out and not listed.tools:
+            raise ToolServerMisbehaved(
+                f"{self._failures.who} lists no tool that can be used: "
+                f"{'; '.join(listed.left_out)}."
+            )
+        return listed
 
     async def call(
         self,
@@ -177,10 +191,9 @@ class Session:
             ToolCallTimeout, ToolCallLost, ToolRefused, ToolServerMisbehaved,
             ToolServerUnavailable: as their names say.
         """
-        arguments = storable_json(arguments)
         try:
-            json.dumps(arguments, allow_nan=False)
-        except (TypeError, ValueError) as error:
+            arguments = strict_json.loads(json.dumps(storable_json(arguments), allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
             raise ToolRefused(
                 f"The arguments for {tool} cannot be sent as JSON: {error}."
             ) from None
@@ -300,11 +313,13 @@ class Session:
         match task.exception():
             case None:
                 return None
+            case Endless() as error:
+                return ToolServerMisbehaved(f"{self._failures.who} lists tools {error}.")
             case MCPError() as error if is_lost(error):
                 return await self._lost(effects)
             case MCPError() as error:
                 # If gone: no new calls on it; those in flight each hear for themselves.
-                self._retired = self._retired or error.code == SESSION_GONE
+                self._retired |= told(error).fate is Fate.SESSION_GONE
                 return self._failures.of_call(error, effects)
             case ValidationError() as error:
                 return self._failures.of_answer(error, effects)
@@ -333,30 +348,6 @@ class Session:
         await self._link.settled()
         return self._failures.lost(self._link.cause(), effects)
 
-    async def _list_tools(self, client: ClientSession) -> tuple[ToolSpec, ...]:
-        found: list[types.Tool] = []
-        size = 0
-        cursor: str | None = None
-        while True:
-            try:
-                page = await client.list_tools(
-                    params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
-                )
-            except MCPError as error:
-                if error.code == types.METHOD_NOT_FOUND and not found:
-                    # A server of resources or prompts only.
-                    return ()
-                raise
-            found += page.tools
-            size += sum(len(tool.model_dump_json()) for tool in page.tools)
-            if size > self._surroundings.limits.frame_limit:
-                raise MCPError(types.INVALID_REQUEST, "its list of tools is too large")
-            if not page.next_cursor:
-                return tuple(map(tool_spec, found))
-            if len(found) > MOST_TOOLS or page.next_cursor == cursor or not page.tools:
-                raise MCPError(types.INVALID_REQUEST, "its list of tools does not end")
-            cursor = page.next_cursor
-
 
 async def _call(
     client: ClientSession, request: types.CallToolRequest
@@ -366,7 +357,9 @@ async def _call(
     try:
         return await client.send_request(request, _CALL_RESULT)
     except MCPError as error:
-        if error.code != types.HEADER_MISMATCH:
+        # To servers of the era before, this code may mean anything.
+        modern = client.protocol_version in MODERN_PROTOCOL_VERSIONS
+        if error.code != types.HEADER_MISMATCH or not modern:
             raise
     # The server wants arguments repeated as headers, which the SDK knows only of listed tools.
     # It has rejected the call, so sending it again is safe.

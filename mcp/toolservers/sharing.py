@@ -5,23 +5,25 @@ import copy
 import itertools
 import random
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from toolservers.definition import ServerDefinition
 from toolservers.errors import ToolServerBusy, ToolServerError, ToolServerUnavailable
 from toolservers.sessions import Session, Surroundings
+from toolservers.turns import Turns, Waiter
 
 BACKOFF = 0.1
 """Seconds before the first repetition; doubled each time, times a random 0.5 to 1.5."""
 Note = Callable[[ServerDefinition, ToolServerError | None], None]
 
 
-def backoff(attempt: int) -> float:
-    """Seconds to wait after the failed ``attempt`` (from 0)."""
-    return float(BACKOFF * 2**attempt * random.uniform(0.5, 1.5))  # noqa: S311
+def pause_after(error: ToolServerError, attempt: int) -> float:
+    """Seconds to wait after the failed ``attempt`` (from 0): longer each time, or as asked for."""
+    backoff = BACKOFF * float(2**attempt) * random.uniform(0.5, 1.5)  # noqa: S311
+    return max(backoff, error.retry_after or 0.0)
 
 
 def closing_error(definition: ServerDefinition) -> ToolServerUnavailable:
@@ -32,26 +34,20 @@ def closing_error(definition: ServerDefinition) -> ToolServerUnavailable:
 
 
 @dataclass(eq=False, kw_only=True)
-class _Waiter:
-    """A caller in the queue for a session."""
-
-    key: str
-    definition: ServerDefinition
-    session: asyncio.Future[Session]
-
-
-@dataclass(eq=False, kw_only=True)
 class _Opening:
     """A session that is being opened, and takes up room already."""
 
     key: str
-    task: asyncio.Task[None] | None = field(default=None)
+    task: asyncio.Task[Session]
+    ending: bool = False
 
 
 class SharedSessions:
-    """At most ``size`` sessions; callers beyond that wait in order.
+    """At most ``size`` sessions; callers beyond that wait, and their servers take turns.
 
-    Sessions over HTTP are shared by any number of callers, others are leased to one at a time.
+    Sessions over HTTP are shared by any number of callers, others are leased to one at a time. A
+    server may have all of them while no other is waited for. As soon as one is, it gets the next
+    that is given back, or one that is only being opened for a server that has several.
     ``note`` hears of every connection made, or not made.
     """
 
@@ -71,28 +67,28 @@ class SharedSessions:
         self._note = note
         self._sessions: dict[str, list[Session]] = {}
         self._openings: set[_Opening] = set()
-        self._waiters: deque[_Waiter] = deque()
+        self._turns = Turns()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
     def definitions(self) -> list[ServerDefinition]:
         """The definition of each session there is."""
-        return [session.definition for group in self._sessions.values() for session in group]
+        return [session.definition for session in self._all()]
 
     async def close(self) -> None:
         """Turn waiting callers away and end every session, and every opening."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for waiter in self._waiters:
+        for waiter in self._turns:
             if not waiter.session.done():
                 waiter.session.set_exception(closing_error(waiter.definition))
-        self._waiters.clear()
-        opening = [item.task for item in self._openings if item.task is not None]
+        opening = [item.task for item in self._openings]
         for task in opening:
             task.cancel()
-        sessions = [session for group in self._sessions.values() for session in group]
-        await asyncio.gather(*opening, *(one.close() for one in sessions), return_exceptions=True)
+        await asyncio.gather(
+            *opening, *(one.close() for one in self._all()), return_exceptions=True
+        )
 
     @asynccontextmanager
     async def lease(
@@ -120,12 +116,12 @@ class SharedSessions:
     async def _acquire(self, definition: ServerDefinition, key: str, seconds: float) -> Session:
         if self._closed:
             raise closing_error(definition)
-        waiter = _Waiter(
+        waiter = Waiter(
             key=key,
             definition=definition,
             session=asyncio.get_running_loop().create_future(),
         )
-        self._waiters.append(waiter)
+        self._turns.join(waiter)
         self._serve()
         try:
             done, _ = await asyncio.wait({waiter.session}, timeout=seconds)
@@ -144,37 +140,58 @@ class SharedSessions:
             given.cancel()
             raise
         finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            self._turns.leave(waiter)
 
     def _serve(self) -> None:
-        """Give waiting callers, in order, the sessions there are; make room for the rest."""
+        """Give waiting callers, in turn, the sessions there are; make room for the rest."""
         if self._closed:
             return
-        opening = Counter(item.key for item in self._openings)
-        closing = sum(session.ending for group in self._sessions.values() for session in group)
-        left: deque[_Waiter] = deque()
-        for waiter in self._waiters:
-            if waiter.session.done():
-                continue
-            session = self._available(waiter.key)
-            if session is not None:
+        opening = Counter(item.key for item in self._openings if not item.ending)
+        held = opening + Counter(one.key for one in self._all() if one.in_use)
+        leaving = sum(one.ending for one in self._all())
+        leaving += sum(item.ending for item in self._openings)
+        stuck: set[str] = set()
+
+        def rank(key: str) -> tuple[int, ...]:
+            # Between servers that have as many, no process is ended to start another.
+            return held[key], held[key] > 0 and self._available(key) is None
+
+        for waiter in self._turns.in_turn(rank, stuck):
+            key, leased = waiter.key, waiter.definition.transport == "stdio"
+            if (session := self._available(key)) is not None:
+                held[key] += not session.in_use
                 session.in_use += 1
-                waiter.session.set_result(session)
-                continue
-            left.append(waiter)
-            if opening[waiter.key] > 0:
-                if waiter.definition.transport == "stdio":
-                    opening[waiter.key] -= 1
+                self._turns.serve(waiter, session)
+            elif opening[key] > 0:
+                opening[key] -= leased
             elif self._taken() < self._size:
                 self._start_opening(waiter)
-                if waiter.definition.transport != "stdio":
-                    opening[waiter.key] += 1
-            elif closing > 0:
-                closing -= 1
-            elif (idle := self._longest_idle()) is not None:
-                idle.end()
-        self._waiters = left
+                held[key] += 1
+                opening[key] += not leased
+            elif leaving > 0 or self._make_room(opening, alone=held[key] == 0):
+                leaving = max(leaving - 1, 0)
+                held[key] += 1
+                opening[key] += not leased
+            else:
+                stuck.add(key)
+
+    def _make_room(self, opening: Counter[str], *, alone: bool) -> bool:
+        """End a session that nobody uses; for one who has none ``alone``, one being opened."""
+        if (idle := self._longest_idle()) is not None:
+            idle.end()
+            return True
+        beginnings = Counter(item.key for item in self._openings if not item.ending)
+        key, number = next(iter(beginnings.most_common(1)), ("", 0))
+        if not alone or number < 2:
+            return False
+        item = next(item for item in self._openings if item.key == key and not item.ending)
+        item.ending = True
+        opening[key] -= 1
+        item.task.cancel()
+        return True
+
+    def _all(self) -> list[Session]:
+        return [session for group in self._sessions.values() for session in group]
 
     def _taken(self) -> int:
         return len(self._openings) + sum(map(len, self._sessions.values()))
@@ -186,54 +203,55 @@ class SharedSessions:
         return None
 
     def _longest_idle(self) -> Session | None:
-        idle = [
-            session
-            for group in self._sessions.values()
-            for session in group
-            if session.usable and session.in_use == 0
-        ]
+        idle = [one for one in self._all() if one.usable and one.in_use == 0]
         return min(idle, key=lambda session: session.idle_since, default=None)
 
-    def _start_opening(self, waiter: _Waiter) -> None:
-        opening = _Opening(key=waiter.key)
+    def _start_opening(self, waiter: Waiter) -> None:
+        definition, key = waiter.definition, waiter.key
+        opening = _Opening(key=key, task=asyncio.create_task(self._connected(definition, key)))
         self._openings.add(opening)
-        opening.task = asyncio.create_task(self._open(opening, waiter.definition))
+        # By the task's end and not in the task: that may be cancelled before it has begun.
+        opening.task.add_done_callback(lambda _: self._opened(opening, definition))
 
-    async def _open(self, opening: _Opening, definition: ServerDefinition) -> None:
-        error: ToolServerError | None = None
+    def _opened(self, opening: _Opening, definition: ServerDefinition) -> None:
+        self._openings.discard(opening)
         try:
-            session = await self._connected(definition, opening.key)
+            session = opening.task.result()
+        except asyncio.CancelledError:
+            pass
+        except ToolServerError as error:
+            self._note(definition, error)
+            self._disappoint(opening.key, error, all_of_them=definition.transport != "stdio")
+        else:
             self._sessions.setdefault(opening.key, []).append(session)
             self._note(definition, None)
-        except ToolServerError as failure:
-            error = failure
-            self._note(definition, error)
-        finally:
-            self._openings.discard(opening)
-        if error is not None:
-            self._disappoint(opening.key, error, all_of_them=definition.transport != "stdio")
+            if self._closed:
+                session.end(at_once=True)
         self._serve()
         self._sweep_later()
 
     async def _connected(self, definition: ServerDefinition, key: str) -> Session:
         deadline = time.monotonic() + definition.request_timeout
+        before: ToolServerError | None = None
         for attempt in itertools.count():
             session = Session(definition, self._surroundings, self._forget, key=key)
             try:
                 await session.open(timeout=deadline - time.monotonic())
             except ToolServerError as error:
-                pause = backoff(attempt)
+                pause = pause_after(error, attempt)
                 out_of_time = time.monotonic() + pause >= deadline
                 if error.permanent or attempt >= self._max_retries or out_of_time:
-                    raise
+                    # A last try that was cut short knows less than the one before.
+                    raise (out_of_time and before) or error from None
+                before = error.with_traceback(None)
                 await asyncio.sleep(pause)
             else:
                 return session
         raise AssertionError("unreachable")
 
     def _disappoint(self, key: str, error: ToolServerError, *, all_of_them: bool) -> None:
-        for waiter in self._waiters:
-            if waiter.key == key and not waiter.session.done():
+        for waiter in self._turns.of(key):
+            if not waiter.session.done():
                 waiter.session.set_exception(copy.copy(error))
                 if not all_of_them:
                     return
@@ -256,8 +274,7 @@ class SharedSessions:
     def _sweep(self) -> None:
         self._sweeper = None
         before = time.monotonic() - self._idle_seconds
-        for group in self._sessions.values():
-            for session in group:
-                if session.in_use == 0 and session.idle_since <= before:
-                    session.end()
+        for session in self._all():
+            if session.in_use == 0 and session.idle_since <= before:
+                session.end()
         self._sweep_later()

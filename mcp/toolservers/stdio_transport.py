@@ -17,6 +17,7 @@ from mcp.shared.message import SessionMessage
 from toolservers.errors import ToolServerError, ToolServerMisbehaved
 from toolservers.processes import ServerProcess
 from toolservers.stderr import StderrLines
+from toolservers.surrogates import whole_characters
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,9 @@ class StdoutStream(_Stream):
             if not line.strip():
                 continue
             try:
-                message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+                message = types.jsonrpc_message_adapter.validate_json(
+                    whole_characters(line), by_name=False
+                )
             except ValueError:
                 # Prints on stdout are a common mistake; they belong to the log, not the protocol.
                 self._stray.feed(line)

@@ -15,6 +15,7 @@ from toolservers.definition import (
     ServerDefinition,
     ServerReport,
     ServerState,
+    ToolList,
     ToolResult,
     ToolSpec,
 )
@@ -70,8 +71,8 @@ class FakeSessionPool:
         self.specs.setdefault(server, []).append(spec)
         return spec
 
-    async def list_tools(self, definition: ServerDefinition) -> tuple[ToolSpec, ...]:
-        return tuple(self.specs.get(definition.name, ()))
+    async def list_tools(self, definition: ServerDefinition) -> ToolList:
+        return ToolList(tools=tuple(self.specs.get(definition.name, ())))
 
     async def call(
         self,
@@ -110,7 +111,7 @@ class FakeSessionPool:
             protocol_version="fake",
             server_name=definition.name,
             server_version="0",
-            tools=await self.list_tools(definition),
+            listed=await self.list_tools(definition),
             connect_seconds=0.0,
             latency=0.0,
         )

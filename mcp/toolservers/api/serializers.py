@@ -20,6 +20,7 @@ from toolservers.logs import StderrLine
 from toolservers.models import Tool, ToolServer
 
 _ENVIRONMENT = "Name or id of the environment."
+_LEFT_OUT = "A line for each tool it lists that cannot be used."
 _FILLED = "May hold `${var:NAME}` and `${secret:NAME}`."
 
 
@@ -39,6 +40,7 @@ class ToolServerSerializer(serializers.Serializer[ToolServer]):
     created_at = serializers.DateTimeField()
     discovered_at = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField(help_text="Why it could not be discovered last time.")
+    left_out = serializers.ListField(child=serializers.CharField(), help_text=_LEFT_OUT)
 
 
 class ToolSerializer(serializers.Serializer[Tool]):
@@ -83,7 +85,10 @@ class ReportSerializer(serializers.Serializer[ServerReport]):
     server_version = serializers.CharField()
     connect_seconds = serializers.FloatField()
     latency = serializers.FloatField(help_text="Of `tools/list`.")
-    tools = OfferedToolSerializer(many=True)
+    tools = OfferedToolSerializer(many=True, source="listed.tools")
+    left_out = serializers.ListField(
+        child=serializers.CharField(), source="listed.left_out", help_text=_LEFT_OUT
+    )
 
 
 class ToolServerTestSerializer(serializers.Serializer[Any]):

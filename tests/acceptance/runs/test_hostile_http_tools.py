@@ -35,7 +35,9 @@ _TOOLS = ("look", "note")
 _FLOODS = ("a-gigabyte", "gigabyte-look", "event-look", "comments-look", "long-pages")
 _LASTING = {f"/sse/call/{mode}" for mode in ("says-nothing", "drips-an-event", "nonsense")}
 _CALLS = [f"{over}-call-{mode}" for over in _TRANSPORTS for mode in ANSWERS | EVENTS]
-_REFUSED = {"http-call-redirects-in-a-loop", "http-call-redirects-elsewhere"}
+_REFUSED = {
+    f"http-call-{mode}" for mode in ("redirects-in-a-loop", "redirects-elsewhere", "turns-away")
+}
 """The server turned the call away: nothing happened, and the model is told."""
 _HANDSHAKES = [
     f"{over}-handshake-{mode}"

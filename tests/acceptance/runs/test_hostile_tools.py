@@ -23,6 +23,7 @@ from tests.acceptance.runs.hostile_stage import (
 )
 from tests.acceptance.runs.stage import Stage, call
 from tests.processes import Process, alive, until
+from toolservers.models import ToolServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SLOTS = 16
@@ -53,10 +54,12 @@ HANDSHAKES = {
     "exits-at-once": ["-m", "toolservers.testing", "--crash-handshake"],
     **{
         f"wrong-{mode}": [wrong_tools.__file__, mode]
-        for mode in ("http", "version", "shape", "pages", "strangers", "mute")
+        for mode in ("http", "version", "shape", "pages", "strangers", "mute", "unusable")
     },
 }
 """Servers whose tools nobody ever gets to know."""
+MIXED = "mixed"
+"""A server some of whose tools cannot be used."""
 FLOODS = ("a-gigabyte-without-newline", "answers-50-mib", "writes-then-garbage", "wrong-http")
 
 
@@ -83,7 +86,7 @@ def agents(worker: Process, hostile: ScriptedModel, folder: Path) -> dict[str, A
             stage.server.save()
         stage.rehearse()
         agents[name] = stage.agent(name)
-    for name, command in HANDSHAKES.items():
+    for name, command in {**HANDSHAKES, MIXED: [wrong_tools.__file__, MIXED]}.items():
         stage = Stage(hostile, folder)
         stage.add_server(stage.environment, "wrong", command=command)
         agents[name] = stage.agent("answer", ("wrong/*",))
@@ -127,6 +130,15 @@ def test_a_server_that_cannot_be_understood_fails_the_run_by_name(
     run, _ = _run(played, name)
     assert (run.status, run.error_code) == ("failed", "tools_unavailable"), run.error_message
     assert "'wrong'" in run.error_message
+
+
+def test_a_server_is_used_without_the_tools_that_cannot_be(played: Played) -> None:
+    run, _ = _run(played, MIXED)
+    assert (run.status, run.output) == ("succeeded", "done"), run.error_message
+    server = ToolServer.objects.get(environment=run.environment, name="wrong")
+    assert [tool.name for tool in server.tools.filter(available=True)] == ["good"]
+    assert len(server.left_out) == 6
+    assert server.last_error == ""
 
 
 def test_the_workers_memory_stays_bounded_by_its_tools(

@@ -119,6 +119,14 @@ async def _bad_gateway(exchange: Exchange) -> None:
     await exchange.whole(502, b"<html>Bad gateway</html>", "text/html")
 
 
+async def _unavailable(exchange: Exchange) -> None:
+    await exchange.whole(503, b"upstream connect error or disconnect/reset", "text/plain")
+
+
+async def _turns_away(exchange: Exchange) -> None:
+    await exchange.whole(429, b"", "text/plain", Retry_After=1)
+
+
 async def _accepts(exchange: Exchange) -> None:
     await exchange.whole(202, b"", "text/plain")
 
@@ -153,6 +161,8 @@ ANSWERS: dict[str, Mode] = {
     "resets": _resets,
     "html": _html,
     "bad-gateway": _bad_gateway,
+    "unavailable": _unavailable,
+    "turns-away": _turns_away,
     "accepts": _accepts,
     "redirects-in-a-loop": _redirects_in_a_loop,
     "redirects-elsewhere": _redirects_elsewhere,

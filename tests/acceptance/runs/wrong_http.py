@@ -188,7 +188,7 @@ def _eventful(mode: Mode | None) -> Mode | None:
 def _reply(mode: str, message: Json) -> Json:
     number = 77 if mode == "strangers" else message["id"]
     result = {"tools": TOOLS}
-    if message["method"] == "initialize" or mode in ("shape", "pages"):
+    if message["method"] == "initialize" or mode in ("shape", "pages", "halves"):
         result = wrong_tools.answer(mode, message) or {}
     if message["method"] == "tools/list" and mode == "long-pages":
         result = wrong_tools.answer("pages", message) or {}

@@ -15,7 +15,7 @@ from station.accounts import services as accounts
 from station.core.principal import Role
 from tests.integration.api.world import ROOT, Caller, World
 from toolservers import services as toolservers
-from toolservers.definition import ToolSpec
+from toolservers.definition import ToolList, ToolSpec
 
 # One of the queries is the key's: itself, its user, its environments and memberships.
 QUERIES = {
@@ -74,7 +74,7 @@ def grow(world: World) -> None:
         ToolSpec(name=f"tool-{n}", description="", input_schema={}, annotations={})
         for n in range(12)
     ]
-    toolservers.store_discovery(world.server, specs)
+    toolservers.store_discovery(world.server, ToolList(tools=tuple(specs)))
 
 
 @pytest.mark.parametrize("path", sorted(QUERIES))

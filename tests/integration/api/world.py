@@ -16,7 +16,7 @@ from station.accounts import services as accounts
 from station.accounts.models import Environment, User
 from station.core.principal import Role, system
 from toolservers import services as toolservers
-from toolservers.definition import ToolSpec
+from toolservers.definition import ToolList, ToolSpec
 from toolservers.models import Tool, ToolServer
 
 ROOT = system("tests")
@@ -85,7 +85,7 @@ def fill(environment: Environment) -> tuple[Agent, ToolServer, Tool, Run]:
     spec = ToolSpec(
         name=f"{name}-tool", description="Looks.", input_schema={"type": "object"}, annotations={}
     )
-    toolservers.store_discovery(server, [spec])
+    toolservers.store_discovery(server, ToolList(tools=(spec,)))
     agent = agents.create(
         ROOT,
         environment_id=environment.pk,

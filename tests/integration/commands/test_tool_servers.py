@@ -12,6 +12,7 @@ from station.accounts import principals, services
 from station.config import reset
 from station.core.principal import Role
 from tests import factories
+from tests.acceptance.runs import wrong_tools
 from tests.unit.commands.seats import Outcome
 from toolservers.models import Tool, ToolServer
 
@@ -73,6 +74,26 @@ def test_a_tool_that_went_away_is_marked_by_a_test(station: Station) -> None:
     Tool.objects.create(server=server, name="old", digest="d")
     assert station("mcp", "test", "machine").code == 0
     assert not Tool.objects.get(name="old").available
+
+
+def test_tools_that_cannot_be_used_are_left_out_and_named(station: Station, parsed: Parsed) -> None:
+    factories.environment("prod")
+    wrong = ("--", sys.executable, wrong_tools.__file__)
+    added = station("mcp", "add", "wild", "--env", "prod", *wrong, "mixed")
+    assert added.code == 0
+    assert added.out == "Tool server wild is registered in prod, with 1 tool.\n"
+    for told in (added, station("mcp", "test", "wild"), station("mcp", "tools", "wild")):
+        assert told.code == 0
+        assert "Left out of tool server wild: '': it has no name.\n" in told.err
+        assert "wild: 'infinite': its input schema holds a number that is not finite" in told.err
+        assert len(told.err.splitlines()) == 6
+    assert [tool["name"] for tool in parsed("mcp", "tools")] == ["good"]
+    assert len(parsed("mcp", "list")[0]["left_out"]) == 6
+    assert len(parsed("mcp", "test", "wild")["report"]["left_out"]) == 6
+    station("mcp", "add", "wrong", "--env", "prod", *wrong, "unusable")
+    failed = station("mcp", "test", "wrong")
+    assert failed.code == 1
+    assert "lists no tool that can be used: '': it has no name; 'xxx" in failed.err
 
 
 @pytest.mark.parametrize(

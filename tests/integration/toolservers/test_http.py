@@ -2,13 +2,21 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable
 
 import pytest
 
 from tests.integration.toolservers.conftest import HttpServer, eventually, whoami
-from tests.integration.toolservers.raw_http import OldServer, answer, calling, raw_http
+from tests.integration.toolservers.raw_http import (
+    Answer,
+    OldServer,
+    answer,
+    black_hole,
+    calling,
+    raw_http,
+)
 from toolservers.definition import ServerDefinition
 from toolservers.errors import (
     ToolCallLost,
@@ -17,6 +25,7 @@ from toolservers.errors import (
     ToolServerUnavailable,
 )
 from toolservers.hostile import digest
+from toolservers.http_connections import CONNECT_TIMEOUT
 from toolservers.pool import SessionPool
 
 MakePool = Callable[..., SessionPool]
@@ -28,7 +37,7 @@ async def test_tools_are_listed_and_called(
 ) -> None:
     server: HttpServer = request.getfixturevalue(kind)
     definition = server.definition(headers={"Authorization": "Bearer one"})
-    tools = {tool.name: tool for tool in await pool.list_tools(definition)}
+    tools = {tool.name: tool for tool in (await pool.list_tools(definition)).tools}
     assert tools["append_line"].annotations["readOnlyHint"] is False
     result = await pool.call(definition, "append_line", {"text": "x"}, timeout=9, repeatable=False)
     assert result.text == "appended x"
@@ -222,6 +231,38 @@ async def test_what_cannot_be_sent_is_a_permanent_failure(
     with pytest.raises(ToolServerUnavailable, match=problem) as caught:
         await pool.list_tools(definition.definition(**fields))
     assert caught.value.permanent
+
+
+@pytest.mark.parametrize("kind", ["http", "sse"])
+async def test_a_host_that_drops_packets_is_given_up_before_the_request_time_out(
+    make_pool: MakePool, kind: str
+) -> None:
+    pool = make_pool(max_retries=0)
+    with black_hole() as port:
+        server = HttpServer(kind, None, port=port)  # type: ignore[arg-type]
+        started = time.monotonic()
+        with pytest.raises(ToolServerUnavailable, match="no connection in time"):
+            await pool.list_tools(server.definition(request_timeout=60))
+    assert time.monotonic() - started < CONNECT_TIMEOUT + 3
+
+
+async def test_a_try_that_was_cut_short_does_not_hide_why_the_one_before_failed(
+    pool: SessionPool,
+) -> None:
+    asked = 0
+
+    async def respond(method: str, headers: dict[str, str], body: bytes) -> Answer:
+        nonlocal asked
+        asked += 1
+        if asked > 2:  # both questions of the first handshake
+            await asyncio.sleep(2)
+        return 503, {}, b""
+
+    async with raw_http(respond) as definition:
+        with pytest.raises(ToolServerUnavailable, match="HTTP 503"):
+            await pool.list_tools(dataclasses.replace(definition, request_timeout=1))
+        await asyncio.sleep(1.5)
+    assert asked > 2
 
 
 async def test_errors_do_not_quote_the_url(pool: SessionPool) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from tests.acceptance.runs.wrong_http import WrongServer
 from tests.integration.toolservers.conftest import HttpServer, eventually
-from tests.integration.toolservers.raw_http import OldServer, answer, calling, raw_http
+from tests.integration.toolservers.raw_http import (
+    INITIALIZED,
+    Answer,
+    OldServer,
+    answer,
+    calling,
+    raw_http,
+)
 from toolservers.errors import (
     ToolCallLost,
     ToolCallTimeout,
@@ -72,6 +79,41 @@ async def test_a_broken_answer_fails_its_own_call_and_no_other(
         assert not isinstance(good, BaseException), good
         assert good.text == "fine"
         assert pool.states()[0].sessions == 1
+
+
+@pytest.mark.parametrize("over", ["http", "sse"])
+async def test_half_a_character_spoils_no_answer(pool: SessionPool, over: str) -> None:
+    with WrongServer() as server:
+        url = server.url(f"{over}/call/halves")
+        definition = replace(HttpServer(over, None).definition(), url=url)  # type: ignore[arg-type]
+        (tool,) = (await pool.list_tools(definition)).tools
+        result = await pool.call(definition, "good", {}, timeout=5, repeatable=False)
+    assert tool.description == "cut \N{REPLACEMENT CHARACTER}"
+    assert result.text == "cut \N{REPLACEMENT CHARACTER}"
+
+
+async def test_half_a_character_in_an_event_spoils_no_answer(pool: SessionPool) -> None:
+    def handle(body: bytes) -> Answer:
+        status, _, content = answer(body, result={"content": [{"type": "text", "text": "\ud83d"}]})
+        return status, EVENTS, b"data: " + content + b"\n\n"
+
+    async with raw_http(calling(handle)) as definition:
+        result = await pool.call(definition, "any", {}, timeout=5, repeatable=False)
+    assert result.text == "\N{REPLACEMENT CHARACTER}"
+
+
+async def test_what_is_said_of_a_broken_handshake_can_be_stored(pool: SessionPool) -> None:
+    async def respond(method: str, headers: dict[str, str], body: bytes) -> Answer:
+        if json.loads(body or b"{}").get("method") != "initialize":
+            return 400, {}, b""
+        odd = {"experimental": {"nul\0": 7, "x" * 10_000: 7}}
+        return answer(body, result=INITIALIZED | {"capabilities": odd})
+
+    async with raw_http(respond) as definition:
+        with pytest.raises(ToolServerMisbehaved, match="experimental") as caught:
+            await pool.list_tools(definition)
+    assert "\0" not in caught.value.message
+    assert len(caught.value.message) < 1_000
 
 
 @pytest.mark.parametrize(

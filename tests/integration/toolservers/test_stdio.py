@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.acceptance.runs import wrong_tools
 from tests.integration.toolservers.conftest import (
     Sink,
     alive,
@@ -76,7 +77,7 @@ async def test_a_command_that_is_not_allowed_starts_nothing(
 
 
 async def test_the_tools_are_listed_with_schema_and_hints(pool: SessionPool, stdio: Stdio) -> None:
-    tools = {tool.name: tool for tool in await pool.list_tools(stdio())}
+    tools = {tool.name: tool for tool in (await pool.list_tools(stdio())).tools}
     assert tools["append_line"].annotations["readOnlyHint"] is False
     assert tools["sleep"].annotations["readOnlyHint"] is True
     assert tools["append_line"].input_schema["required"] == ["text"]
@@ -298,6 +299,13 @@ async def test_a_server_that_exits_at_once_is_retried_and_quoted(
     assert [(state.up, state.sessions) for state in pool.states()] == [(False, 0)]
 
 
+async def test_half_a_character_spoils_no_answer(pool: SessionPool, stdio: Stdio) -> None:
+    definition = dataclasses.replace(stdio(), args=(wrong_tools.__file__, "halves"))
+    (tool,) = (await pool.list_tools(definition)).tools
+    result = await pool.call(definition, "good", {}, timeout=5, repeatable=False)
+    assert tool.description == result.text == "cut \N{REPLACEMENT CHARACTER}"
+
+
 async def test_an_unknown_tool_is_refused_and_the_session_survives(
     pool: SessionPool, stdio: Stdio
 ) -> None:
@@ -308,12 +316,26 @@ async def test_an_unknown_tool_is_refused_and_the_session_survives(
     assert await whoami(pool, stdio()) == before
 
 
+def nested(depth: int) -> object:
+    value: object = "x"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), 10**5000, {1}, *map(nested, (201, 300, 600, 5_000))],
+    ids=["nan", "long number", "set", "201 deep", "300 deep", "600 deep", "5000 deep"],
+)
 async def test_arguments_that_are_not_json_are_refused_before_sending(
-    pool: SessionPool, stdio: Stdio, sink: Sink
+    pool: SessionPool, stdio: Stdio, sink: Sink, value: object
 ) -> None:
     with pytest.raises(ToolRefused, match="cannot be sent as JSON"):
-        await pool.call(stdio(), "append_line", {"text": float("nan")}, timeout=10, repeatable=True)
+        await pool.call(stdio(), "append_line", {"text": value}, timeout=10, repeatable=True)
     assert sink.lines == []
+    await pool.call(stdio(), "append_line", {"text": nested(190)}, timeout=10, repeatable=True)
+    assert len(sink.lines) == 1
 
 
 async def test_a_probe_reports_and_leaves_nothing_behind(pool: SessionPool, stdio: Stdio) -> None:
@@ -321,7 +343,7 @@ async def test_a_probe_reports_and_leaves_nothing_behind(pool: SessionPool, stdi
     assert (report.server_name, report.server_version) == ("station-hostile", "0")
     assert report.protocol_version
     assert report.connect_seconds > 0
-    assert "append_line" in {tool.name for tool in report.tools}
+    assert "append_line" in {tool.name for tool in report.listed.tools}
     await eventually(lambda: pool.states()[0].sessions == 0)
     assert pool.states()[0].up
 

@@ -25,7 +25,7 @@ async def test_the_fake_answers_by_handlers_and_remembers_its_calls() -> None:
         (2, "now", False),
         (2, "later", True),
     ]
-    assert [tool.name for tool in await sessions.list_tools(DEFINITION)] == ["now", "later"]
+    assert [tool.name for tool in (await sessions.list_tools(DEFINITION)).tools] == ["now", "later"]
 
 
 async def test_the_fake_refuses_what_it_does_not_know() -> None:
