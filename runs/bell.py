@@ -18,7 +18,7 @@ def ring_after_commit() -> None:
 
 
 def ring_for_freed(*, created: bool, **_: Any) -> None:
-    """An agent or an environment has changed: what it kept from starting may start now.
+    """An agent, an environment or the queue's switch has changed: what it held up may start.
 
     A receiver of ``post_save``.
     """

@@ -17,6 +17,7 @@ from runs.errors import QueueFull
 from runs.models import Circuit, Run, Worker
 from runs.moves import Moved
 from runs.states import Status
+from station.accounts import pausing
 from station.config import current
 from station.core.ids import uuid7
 
@@ -221,6 +222,8 @@ def why_queued(run: Run) -> str:
 
 def _reasons(run: Run) -> Iterator[str]:
     environment, agent = run.environment, run.agent
+    if (switch := pausing.queue_switch()).paused:
+        yield f"The whole queue is paused, by {switch.by} since {switch.since:%Y-%m-%d %H:%M} UTC."
     if environment.paused:
         yield f"Environment {environment.name} is paused."
     if agent.paused:

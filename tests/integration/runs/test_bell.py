@@ -9,7 +9,7 @@ from django.db.models import F
 from agents import changes
 from runs import jobs, queue, services, tasks
 from runs.models import Run, Worker
-from station.accounts import environments
+from station.accounts import environments, pausing
 from station.config import current
 from tests import factories
 
@@ -43,6 +43,16 @@ def test_what_a_pause_or_a_cap_held_up_is_rung_for_once_it_is_lifted(rung: list[
     rung.clear()
     environments.update(factories.OPERATOR, agent.environment_id, max_running=5)
     assert len(rung) == 2
+
+
+def test_the_end_of_a_pause_of_the_whole_queue_rings(rung: list[None]) -> None:
+    Worker.objects.create(name="w", host="h", pid=1, slots=2)
+    run = factories.run()
+    pausing.pause_queue(factories.OPERATOR)
+    assert queue.why_queued(Run.objects.get(pk=run.pk)).startswith("The whole queue is paused, by ")
+    rung.clear()
+    pausing.resume_queue(factories.OPERATOR)
+    assert len(rung) == 1
 
 
 def test_where_nothing_waits_or_nobody_is_free_nothing_rings(rung: list[None]) -> None:
