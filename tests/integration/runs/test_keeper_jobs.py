@@ -97,7 +97,8 @@ def test_a_run_fails_when_as_many_workers_died_as_the_configuration_admits() -> 
 
 
 def test_a_run_that_was_to_be_cancelled_is_cancelled_however_often_its_workers_died() -> None:
-    agent, asked = factories.agent(), {"cancel_requested_at": timezone.now()}
+    agent = factories.agent()
+    asked: dict[str, Any] = {"cancel_requested_at": timezone.now()}
     fresh = fallen_silent(agent, **asked)
     worn = fallen_silent(agent, crashes=MOST_ATTEMPTS - 1, **asked)
     jobs.free_expired_leases()
