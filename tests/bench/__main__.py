@@ -20,7 +20,7 @@ Figures = dict[str, float]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="medians of that many rounds")
+    parser.add_argument("--rounds", type=_count, default=3, help="medians of that many rounds")
     parser.add_argument("--only", choices=["dispatch", "width", "growth"])
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -42,6 +42,13 @@ def main() -> int:
     if options.json:
         _print(json.dumps(report, indent=1))
     return 0
+
+
+def _count(text: str) -> int:
+    """How many rounds to measure."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds; there is at least 1")
+    return int(text)
 
 
 def _in_a_process_of_its_own(name: str, rounds: int) -> Any:
@@ -114,10 +121,13 @@ def _width(rounds: int) -> dict[str, Any]:
 
 
 def _growth(rounds: int) -> dict[str, Any]:
-    from tests.bench import growth
+    def work(*_: object) -> dict[str, Any]:
+        from tests.bench import growth
+
+        return growth.measure()
 
     _say("growth")
-    return _staged(lambda *_: growth.measure())  # type: ignore[no-any-return]
+    return _staged(work)  # type: ignore[no-any-return]
 
 
 def _medians(rounds: list[Figures]) -> Figures:
@@ -162,10 +172,10 @@ def _width_table(part: dict[str, Figures]) -> list[str]:
 
 def _growth_table(part: dict[str, Figures]) -> list[str]:
     lines = ["", f"{'growth':18}{'claim p50':>12}{'claim p99':>12}{'page p50':>12}   (ms)"]
-    for size, figures in part.items():
-        if size != "appends":
-            columns = "".join(f"{value:12.2f}" for value in figures.values())
-            lines.append(f"  {int(size):>8,} queued{columns}")
+    for name, figures in part.items():
+        if name != "appends":
+            title = "caps bind" if name == "blocked" else f"{int(name):,} queued"
+            lines.append(f"  {title:>15} " + "".join(f"{f:12.2f}" for f in figures.values()))
     return [*lines, f"  appends by one writer: {part['appends']['per_s']:.0f} a second"]
 
 

@@ -35,17 +35,25 @@ class Stage:
         self._key = secrets.token_hex(32)
 
     def __enter__(self) -> "Stage":
-        self.postgres.start()
-        self.valkey.start()
-        os.environ.update(self.environment(execution_queue={"buffer_size": 1_000_000}))
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._end)
+            self.postgres.start()
+            self.valkey.start()
+            os.environ.update(self.environment(execution_queue={"buffer_size": 1_000_000}))
+            undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self._processes):
-            process.kill()
-        self.valkey.stop()
-        self.postgres.remove()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._end()
+
+    def _end(self) -> None:
+        """Leave nothing behind, also where a part of it does not come off."""
+        with contextlib.ExitStack() as steps:  # the last one comes first
+            steps.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            steps.callback(self.postgres.remove)
+            steps.callback(self.valkey.stop)
+            for process in self._processes:
+                steps.callback(process.kill)
 
     def environment(self, **config: Mapping[str, Any]) -> dict[str, str]:
         """The variables of a Station process; ``config`` are sections of its configuration."""
@@ -66,8 +74,10 @@ class Stage:
         command = Command(
             argv=[sys.executable, *argv], env={**os.environ, **(env or {})}, cwd=Path.cwd()
         )
-        process = GuardedProcess(command, output=log)
-        os.close(log)
+        try:
+            process = GuardedProcess(command, output=log)
+        finally:
+            os.close(log)
         self._processes.append(process)
         return process
 

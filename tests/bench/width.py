@@ -59,6 +59,8 @@ def station(stage: Stage, model_url: str, tools_url: str, runs: int = RUNS) -> d
         wall = time.monotonic() - begun
     cpu = cpu_seconds(worker.pid) - before
     succeeded = mine.filter(status="succeeded").count()
+    others = mine.exclude(status="succeeded").values_list("error_message", flat=True)
+    assert succeeded == runs, f"{succeeded} of {runs} runs succeeded; {others[:3]}"
     first, last = mine.order_by("created_at")[0], mine.order_by("-finished_at")[0]
     assert last.finished_at is not None
     span = (last.finished_at - first.created_at).total_seconds()

@@ -207,6 +207,13 @@ def test_a_writing_tool_call_in_doubt_leaves_the_run_waiting(aftermath: Aftermat
     assert aftermath.asked["writing"] == 1
 
 
+def test_it_waits_a_week_for_a_person(aftermath: Aftermath) -> None:
+    (asked,) = aftermath.of("writing", Kind.WAITING)
+    until_when = aftermath.rows["writing"].wait_expires_at
+    assert until_when is not None
+    assert abs(until_when - asked.at - timedelta(days=7)) < timedelta(seconds=5)
+
+
 def test_killed_before_its_last_commit_the_answer_is_asked_for_again(aftermath: Aftermath) -> None:
     assert aftermath.asked["ending"] == 2
     assert len(aftermath.of("ending", Kind.MODEL_ANSWERED)) == 1

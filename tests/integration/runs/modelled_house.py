@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from agents.models import Agent
 from runs import decisions, services
 from runs.decisions import Decision, Verdict
-from runs.entries import Entry, Event, Kind
+from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import NothingToDecide, RunFinished
 from runs.models import Run
 from runs.states import TERMINAL, Status
@@ -32,13 +32,16 @@ from tests.integration.runs import modelling
 from tests.integration.runs.modelling import Model
 
 T = TypeVar("T")
-KEYED = 3
-"""The number of the agent whose runs have a concurrency key."""
+KEYED = (0, 3)
+"""The numbers of the agents whose runs have a concurrency key."""
+HOMES = ((None, (None, 1)), (2, (None, None)))
+"""The caps of the environments, and those of their agents, when an example begins."""
 CLOCK_ERROR_MS = 60_000
 """How long an example may really take: its running times are wrong by so much at most."""
 _ROWS = """
-SELECT r.id, r.status, r.fence, r.crashes, r.retries, r.last_seq, r.steps, r.output_tokens,
-       r.worker, r.error_code, r.cancel_requested_at IS NOT NULL, r.running_ms, r::text,
+SELECT r.id, r.status, r.fence, r.crashes, r.retries, r.last_seq, r.worker, r.error_code,
+       r.cancel_requested_at IS NOT NULL, r.steps, r.input_tokens, r.output_tokens, r.cost_usd,
+       r.running_ms, r::text,
        ARRAY(SELECT e.kind FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq),
        ARRAY(SELECT e.seq FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq)
   FROM agent_runs r
@@ -88,22 +91,37 @@ class House(RuleBasedStateMachine):
         )
 
     def _furnish(self) -> None:
+        """The same environments and agents for every example, but for what is changed of them."""
         with connection.cursor() as cursor:
-            cursor.execute("TRUNCATE environments, agent_runs CASCADE")
-        for home_cap, agent_caps in ((None, (None, 1)), (2, (None, None))):
-            home = factories.environment()
-            Environment.objects.filter(pk=home.pk).update(max_running=home_cap)
-            self.model.environments.append(modelling.Environment(id=home.pk, most=home_cap))
-            for cap in agent_caps:
-                self._hire(home, cap, keyed=len(self.model.agents) == KEYED)
+            cursor.execute("TRUNCATE agent_runs CASCADE")
+        if not Environment.objects.exists():
+            for home in [factories.environment() for _ in HOMES]:
+                for _ in range(2):
+                    factories.agent(home)
+        for (home_cap, agent_caps), home in zip(
+            HOMES, Environment.objects.order_by("pk"), strict=True
+        ):
+            place = modelling.Environment(id=home.pk, most=home_cap)
+            self.model.environments.append(place)
+            self._set(place)
+            for cap, agent in zip(agent_caps, home.agents.order_by("pk"), strict=True):
+                keyed = len(self.model.agents) in KEYED
+                Agent.objects.filter(pk=agent.pk).update(
+                    concurrency_key="customer" if keyed else ""
+                )
+                hired = modelling.Agent(id=agent.pk, environment=home.pk, keyed=keyed, most=cap)
+                self.model.agents.append(hired)
+                self._set(hired)
 
-    def _hire(self, home: Environment, cap: int | None, *, keyed: bool) -> None:
-        agent = factories.agent(home)
-        agent.max_running, agent.concurrency_key = cap, "customer" if keyed else ""
-        agent.save()
-        self.model.agents.append(
-            modelling.Agent(id=agent.pk, environment=home.pk, keyed=keyed, most=cap)
-        )
+    def _set(self, what: modelling.Agent | modelling.Environment) -> None:
+        """Have the database's caps and pauses be those of the model."""
+        if isinstance(what, modelling.Environment):
+            rows = Environment.objects.filter(pk=what.id)
+            rows.update(paused=what.paused, max_running=what.most)
+        else:
+            Agent.objects.filter(pk=what.id).update(
+                paused=what.paused, max_running=what.most, max_running_per_key=what.most_per_key
+            )
 
     def teardown(self) -> None:
         self._elsewhere(lambda: connection.close())  # noqa: PLW0108 - that thread's
@@ -182,20 +200,22 @@ class House(RuleBasedStateMachine):
             run.status, run.available_at = Status.QUEUED, self.model.now
             run.calls.clear()
 
-    @rule(who=st.integers(0, 3), knob=st.sampled_from([None, 1, 2, "pause"]), home=st.booleans())
-    def operate(self, who: int, knob: int | str | None, home: bool) -> None:
-        """Change the cap of an agent, or pause or resume it or an environment."""
-        agent = self.model.agents[who]
-        if knob != "pause":
-            agent.most = int(knob) if knob else None
-            Agent.objects.filter(pk=agent.id).update(max_running=agent.most)
-        elif home:
-            where = self.model.environments[who % 2]
-            where.paused = not where.paused
-            Environment.objects.filter(pk=where.id).update(paused=where.paused)
+    @rule(
+        who=st.integers(0, 3),
+        of=st.sampled_from(["agent", "environment", "key"]),
+        knob=st.sampled_from([None, 1, 2, "pause"]),
+    )
+    def operate(self, who: int, of: str, knob: int | str | None) -> None:
+        """Change a cap, or pause or resume an agent or an environment."""
+        agent = self.model.agents[KEYED[who % 2] if of == "key" else who]
+        what = self.model.environments[who % 2] if of == "environment" else agent
+        if what.paused or knob == "pause":
+            what.paused = not what.paused
+        elif of == "key":
+            agent.most_per_key = int(knob or 1)
         else:
-            agent.paused = not agent.paused
-            Agent.objects.filter(pk=agent.id).update(paused=agent.paused)
+            what.most = int(knob) if knob else None
+        self._set(what)
 
     def _elsewhere(self, work: Callable[[], T]) -> T:
         return self.other.submit(work).result(timeout=20)
@@ -207,9 +227,10 @@ class House(RuleBasedStateMachine):
         for row in self._rows():
             run = self.model.runs[row["id"]]
             assert row["row"] == (
-                run.status, run.fence, run.crashes, run.retries, run.seq, run.steps, run.tokens,
-                run.worker, run.error, run.cancelling,
+                run.status, run.fence, run.crashes, run.retries, run.seq, run.worker, run.error,
+                run.cancelling,
             )  # fmt: skip
+            assert row["spent"] == run.spent
             assert row["kinds"] == run.journal
             assert abs(row["running_ms"] - run.ran * 1000) < CLOCK_ERROR_MS
 
@@ -242,7 +263,15 @@ class House(RuleBasedStateMachine):
         with connection.cursor() as cursor:
             cursor.execute(_ROWS)
             for row in cursor.fetchall():
+                steps, taken, given, cost = row[9:13]
                 yield {
-                    "id": row[0], "row": row[1:11], "running_ms": row[11], "text": row[12],
-                    "kinds": row[13], "seqs": row[14],
-                }  # fmt: skip
+                    "id": row[0],
+                    "row": row[1:9],
+                    "spent": Spent(
+                        steps=steps, input_tokens=taken, output_tokens=given, cost_usd=cost
+                    ),
+                    "running_ms": row[13],
+                    "text": row[14],
+                    "kinds": row[15],
+                    "seqs": row[16],
+                }

@@ -7,7 +7,7 @@ that the seconds a test really takes never decide about an expiry.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from runs.entries import Kind
+from runs.entries import Kind, Spent
 from runs.states import TERMINAL, Status
 
 LEASE = 1000.0
@@ -27,6 +27,7 @@ class Agent:
     keyed: bool = False
     paused: bool = False
     most: int | None = None
+    most_per_key: int = 1
 
 
 @dataclass(kw_only=True)
@@ -52,8 +53,7 @@ class Run:
     fence: int = 0
     crashes: int = 0
     retries: int = 0
-    steps: int = 0
-    tokens: int = 0
+    spent: Spent = field(default_factory=Spent)
     worker: str = ""
     cancelling: bool = False
     claimed_at: float = 0.0
@@ -90,13 +90,19 @@ class Run:
         self.status = target
         self.journal.append(kind)
 
-    def append(self, kinds: Iterable[Kind], *, tokens: int = 0, steps: int = 0) -> None:
+    def append(self, kinds: Iterable[Kind]) -> None:
         for kind in kinds:
             self.journal.append(kind)
             if kind in (Kind.MODEL_ANSWERED, Kind.TOOL_RETURNED):
                 self.crashes = 0
-        self.tokens += tokens
-        self.steps += steps
+
+    def spend(self, more: Spent) -> None:
+        self.spent = Spent(
+            steps=self.spent.steps + more.steps,
+            input_tokens=self.spent.input_tokens + more.input_tokens,
+            output_tokens=self.spent.output_tokens + more.output_tokens,
+            cost_usd=self.spent.cost_usd + more.cost_usd,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,11 +124,17 @@ class Model:
     runs: dict[int, Run] = field(default_factory=dict)
     now: float = 0.0
 
-    def running(self, environment: Environment | None = None, agent: Agent | None = None) -> int:
+    def running(
+        self,
+        environment: Environment | None = None,
+        agent: Agent | None = None,
+        key: str | None = None,
+    ) -> int:
         return sum(
             run.status is Status.RUNNING
             and (environment is None or run.agent.environment == environment.id)
             and (agent is None or run.agent is agent)
+            and (key is None or run.key == key)
             for run in self.runs.values()
         )
 
@@ -189,10 +201,7 @@ class Model:
         agent = run.agent
         if agent.most is not None and self.running(agent=agent) >= agent.most:
             return True
-        return run.key != "" and any(
-            other.status is Status.RUNNING and other.agent is agent and other.key == run.key
-            for other in self.runs.values()
-        )
+        return run.key != "" and self.running(agent=agent, key=run.key) >= agent.most_per_key
 
     def _locks(self, run: Run) -> set[tuple[str, int, str]]:
         locks = set()

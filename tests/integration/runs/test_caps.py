@@ -9,18 +9,23 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection
 
+from agents import changes
+from agents.models import Agent
 from runs import queue, services, transitions
 from runs.errors import NotFinished, QueueFull
 from runs.models import Run
 from runs.moves import Moved
 from runs.states import Status
 from station import config
-from station.accounts.models import Environment
+from station.accounts import environments
 from station.core.errors import InvalidInput
+from station.embedded.drills.caps import most_at_once
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LEASE = 60.0
+HELD = (0.002, 0.01)
+"""Seconds a run is held, at least and at most."""
 
 
 def claim(recent: tuple[int, ...] = ()) -> Moved | None:
@@ -38,23 +43,32 @@ def finish(moved: Moved) -> None:
     assert transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED)
 
 
-@pytest.mark.parametrize("kind", ["environment", "agent", "key"])
-def test_sixteen_claimers_never_exceed_a_cap_and_leave_nothing_behind(kind: str) -> None:
-    cap, total = 3, 60
-    agent = factories.agent()
+def cap(kind: str, agent: Agent, most: int | None) -> Agent:
+    """What an operator does: have at most ``most`` runs of the environment, agent or key run."""
     if kind == "environment":
-        Environment.objects.update(max_running=cap)
-    elif kind == "agent":
-        agent.max_running = cap
-    else:
-        agent.concurrency_key, agent.max_running_per_key = "customer", cap
-    agent.save()
+        environments.update(factories.OPERATOR, agent.environment_id, max_running=most)
+        return agent
+    if kind == "agent":
+        return changes.update(factories.OPERATOR, agent, max_running=most)
+    return changes.update(
+        factories.OPERATOR, agent, concurrency_key="customer", max_running_per_key=most
+    )
+
+
+def submit(agent: Agent, customer: str = "a") -> Run:
+    request = services.Request(input="x", data={"customer": customer})
+    return services.submit(factories.OPERATOR, agent, request)
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"), [("environment", 3), ("agent", 3), ("key", 1), ("key", 3)]
+)
+def test_sixteen_claimers_never_exceed_a_cap_and_leave_nothing_behind(kind: str, most: int) -> None:
+    total = 60
+    agent = cap(kind, factories.agent(), most)
     for _ in range(total):
-        services.submit(
-            factories.OPERATOR, agent, services.Request(input="x", data={"customer": "a"})
-        )
-    most: list[int] = []
-    done = threading.Semaphore(0)
+        submit(agent)
+    first_ones, cap_is_full = threading.Semaphore(most), threading.Barrier(most)
 
     def worker() -> None:
         try:
@@ -62,18 +76,38 @@ def test_sixteen_claimers_never_exceed_a_cap_and_leave_nothing_behind(kind: str)
                 moved = claim()
                 if moved is None:
                     continue
-                most.append(Run.objects.filter(status="running").count())
+                if first_ones.acquire(blocking=False):
+                    cap_is_full.wait(timeout=20)
+                threading.Event().wait(random.uniform(*HELD))  # noqa: S311 - a pace
                 finish(moved)
-                done.release()
         finally:
             connection.close()
 
     with ThreadPoolExecutor(16) as pool:
         for future in [pool.submit(worker) for _ in range(16)]:
             future.result(timeout=60)
-    assert Run.objects.filter(status="succeeded").count() == total
-    assert max(most) <= cap
-    assert max(most) > 1  # or it proves nothing
+    rows = Run.objects.filter(status="succeeded")
+    assert rows.count() == total
+    spans = rows.values_list("claimed_at", "finished_at")
+    assert most_at_once(spans) == most  # type: ignore[arg-type]  # both are set by now
+
+
+@pytest.mark.parametrize("kind", ["environment", "agent", "key"])
+def test_a_cap_that_an_operator_changes_holds_from_the_next_claim_on(kind: str) -> None:
+    agent = cap(kind, factories.agent(), 3)
+    for _ in range(12):
+        submit(agent)
+    running = [moved for _ in range(4) if (moved := claim()) is not None]
+    assert len(running) == 3
+    agent = cap(kind, agent, 2)
+    assert Run.objects.filter(status="running").count() == 3, "lowering it stops nothing"
+    finish(running.pop())
+    assert claim() is None
+    finish(running.pop())
+    assert claim() is not None
+    assert claim() is None
+    cap(kind, agent, 4)
+    assert [claim() is not None for _ in range(3)] == [True, True, False]
 
 
 def test_a_full_agent_does_not_hold_up_its_environment() -> None:

@@ -1,8 +1,10 @@
 """Calls in doubt: what a person may say, and what becomes of the run."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from runs import decisions, journal, queue, transitions
 from runs.decisions import Decision, Verdict
@@ -12,6 +14,8 @@ from runs.models import Run
 from station.core.errors import Conflict, Forbidden, InvalidInput
 from station.core.principal import Principal, Role
 from tests import factories
+from tests.integration.runs.locking import locked_runs, waiting_for_locks
+from tests.processes import until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CALLS: list[dict[str, Any]] = [
@@ -96,6 +100,33 @@ def test_only_the_first_of_two_decisions_counts(waiting: Run) -> None:
     fresh = Run.objects.get(pk=waiting.pk)
     with pytest.raises(NothingToDecide, match="is queued and waits for no decision"):
         decisions.decide(factories.OPERATOR, fresh, both)
+
+
+def test_of_two_people_who_decide_at_the_same_moment_one_is_told_of_the_other(
+    waiting: Run,
+) -> None:
+    wishes = {"alice": Verdict.REPEAT, "bob": Verdict.STOP}
+
+    def decide(name: str) -> bool:
+        person = Principal(
+            kind="user", id=name, label=name, roles={waiting.environment_id: Role.OPERATOR}
+        )
+        try:
+            decisions.decide(person, waiting, verdicts(wishes[name], wishes[name]))
+        except Conflict:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    with ThreadPoolExecutor(2) as people, locked_runs(waiting.pk):
+        said = {name: people.submit(decide, name) for name in wishes}
+        until(lambda: waiting_for_locks() == 2, what="both at once")
+    (winner,) = [name for name, future in said.items() if future.result()]
+    told = [e.payload for e in journal.read(waiting.pk) if e.kind is Kind.DECIDED]
+    assert [payload["by"] for payload in told] == [winner, winner]
+    run = Run.objects.get(pk=waiting.pk)
+    assert run.status == ("queued" if winner == "alice" else "failed")
 
 
 def test_a_viewer_decides_nothing(waiting: Run) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -12,38 +13,44 @@ from runs.errors import LeaseLost
 from runs.leases import Leases, WorkerReport
 from runs.models import Run
 from tests import factories
+from tests.integration.runs.locking import locked, locked_runs
 from tests.processes import test_database_url, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LEASE = 2.0
+LONG = 600.0
+"""A lease, or a pause, that does not end while a test lasts."""
 
 
 class Heartbeat:
     """A worker's leases on freshly claimed runs, and what it was told of them."""
 
-    def __init__(self, runs: int) -> None:
+    def __init__(self, runs: int, *, lease: float, heartbeat: float = 0.2) -> None:
         agent = factories.agent()
-        self.lost: set[int] = set()
+        self.lost: dict[int, datetime] = {}
         self.cancelled: set[int] = set()
         self.leases = Leases(
             url=test_database_url(),
-            lease=LEASE,
-            heartbeat=0.2,
+            lease=lease,
+            heartbeat=heartbeat,
             report=lambda: WorkerReport(
                 name="w", host="h", pid=1, slots=9, busy=runs, draining=False
             ),
-            on_lost=lambda run_id, fence: self.lost.add(run_id),
+            on_lost=self._lose,
             on_cancel=lambda run_id, fence: self.cancelled.add(run_id),
         )
         self.runs: list[int] = []
         for _ in range(runs):
             factories.run(agent)
             claimed = time.monotonic()
-            moved = queue.claim("w", LEASE)
+            moved = queue.claim("w", lease)
             assert moved is not None
             self.leases.add(moved.run_id, moved.fence, claimed)
             self.runs.append(moved.run_id)
-        self.until = time.monotonic() + LEASE
+        self.until = time.monotonic() + lease
+        self.first = self.expiries()
+
+    def _lose(self, run_id: int, fence: int) -> None:
+        self.lost.setdefault(run_id, datetime.now(UTC))
 
     def holds(self, run_id: int) -> bool:
         try:
@@ -52,65 +59,64 @@ class Heartbeat:
             return False
         return True
 
+    def expiries(self) -> dict[int, datetime]:
+        """When the leases of the runs end, as the database says."""
+        rows = Run.objects.filter(pk__in=self.runs, lease_expires_at__isnull=False)
+        return {row.pk: row.lease_expires_at for row in rows if row.lease_expires_at}
+
+    def renewed(self) -> set[int]:
+        """The runs whose leases end later than when they were claimed."""
+        now = self.expiries()
+        return {run_id for run_id, first in self.first.items() if now[run_id] > first}
+
 
 @contextlib.contextmanager
-def beating(runs: int) -> Iterator[Heartbeat]:
-    heartbeat = Heartbeat(runs)
-    heartbeat.leases.start()
+def beating(runs: int, *, lease: float, heartbeat: float = 0.2) -> Iterator[Heartbeat]:
+    heart = Heartbeat(runs, lease=lease, heartbeat=heartbeat)
+    heart.leases.start()
     try:
-        yield heartbeat
+        yield heart
     finally:
-        heartbeat.leases.stop()
-
-
-@contextlib.contextmanager
-def locked(statement: str) -> Iterator[None]:
-    """Hold the locks of ``statement``."""
-    with psycopg.connect(test_database_url()) as connection:
-        connection.execute(statement.encode())
-        yield
-        connection.rollback()
+        heart.leases.stop()
 
 
 def test_a_run_whose_row_is_locked_does_not_cost_the_others_their_leases() -> None:
-    with beating(runs=3) as heartbeat:
+    with beating(runs=3, lease=3) as heartbeat:
         stuck, *others = heartbeat.runs
-        with locked(f"SELECT FROM agent_runs WHERE id = {stuck} FOR UPDATE"):
-            until(lambda: heartbeat.lost, within=2 * LEASE)
-            until(lambda: time.monotonic() > heartbeat.until + LEASE / 2)
-            assert heartbeat.lost == {stuck}
+        with locked_runs(stuck):
+            until(lambda: heartbeat.lost, what="its end")
+            until(lambda: time.monotonic() > heartbeat.until, what="the end of the first leases")
+            assert set(heartbeat.lost) == {stuck}
             assert all(map(heartbeat.holds, others))
 
 
 def test_a_row_that_is_locked_for_a_moment_is_renewed_afterwards() -> None:
-    with beating(runs=1) as heartbeat:
-        (run_id,) = heartbeat.runs
-        with locked(f"SELECT FROM agent_runs WHERE id = {run_id} FOR UPDATE"):
-            until(lambda: time.monotonic() > heartbeat.until - LEASE / 2)
-        until(lambda: time.monotonic() > heartbeat.until + LEASE / 2)
-        assert heartbeat.holds(run_id)
-        assert not heartbeat.lost
+    heartbeat = Heartbeat(2, lease=LONG)
+    stuck, other = heartbeat.runs
+    with psycopg.connect(test_database_url(), autocommit=True) as own:
+        own.execute("SET lock_timeout = '2s'")
+        with locked_runs(stuck):
+            assert not heartbeat.leases._renew(own)
+            assert heartbeat.renewed() == {other}
+        assert heartbeat.leases._renew(own)
+    assert heartbeat.renewed() == {stuck, other}
+    assert not heartbeat.lost
 
 
 def test_a_heartbeat_that_hangs_gives_its_runs_up_before_their_leases_end() -> None:
-    with beating(runs=2) as heartbeat:
-        until(lambda: queue.live_workers(within=1).exists())
+    with beating(runs=2, lease=4) as heartbeat:
+        until(lambda: heartbeat.renewed() == set(heartbeat.runs))
         with locked("LOCK TABLE run_workers IN ACCESS EXCLUSIVE MODE"):
-            until(lambda: heartbeat.lost == set(heartbeat.runs), within=LEASE)
-            assert Run.objects.filter(lease_expires_at__lt=_now()).count() == 0
+            until(lambda: set(heartbeat.lost) == set(heartbeat.runs))
+            ends = heartbeat.expiries()
+            assert all(at < ends[run_id] for run_id, at in heartbeat.lost.items())
 
 
 def test_a_cancellation_is_seen_at_once_when_the_heartbeat_is_nudged() -> None:
-    with beating(runs=2) as heartbeat:
+    with beating(runs=2, lease=LONG, heartbeat=LONG) as heartbeat:
         first, second = heartbeat.runs
-        Run.objects.filter(pk=first).update(cancel_requested_at=_now())
+        until(lambda: heartbeat.renewed() == {first, second}, what="the first beat")
+        Run.objects.filter(pk=first).update(cancel_requested_at=datetime.now(UTC))
         heartbeat.leases.nudge()
-        until(lambda: heartbeat.cancelled == {first}, within=1)
+        until(lambda: heartbeat.cancelled == {first}, within=20)
         assert heartbeat.holds(second)
-
-
-def _now() -> str:
-    with psycopg.connect(test_database_url()) as connection:
-        row = connection.execute("SELECT clock_timestamp()").fetchone()
-    assert row is not None
-    return str(row[0])

@@ -16,7 +16,7 @@ from runs.decisions import Verdict
 from runs.entries import Kind
 from runs.states import TERMINAL, Status
 from tests.integration.runs import modelling
-from tests.integration.runs.modelled_queue import WORKERS, Queue
+from tests.integration.runs.modelled_queue import STEPS, WORKERS, Queue
 from tests.integration.runs.modelling import LEASE
 
 LEASE_ENDS = math.ceil(LEASE / modelling.STEP_OF_TIME)
@@ -25,13 +25,35 @@ LEASE_ENDS = math.ceil(LEASE / modelling.STEP_OF_TIME)
 class Station(Queue):
     """Also several moves in a row, to which random moves would rarely come."""
 
+    @rule(worker=st.sampled_from(WORKERS), kinds=STEPS)
+    def a_worker_carries_a_run_to_its_end(self, worker: str, kinds: list[Kind]) -> None:
+        self.claim(worker)
+        if self.taken:
+            self.append_a_step(0, kinds)
+            self.finish(0, Status.SUCCEEDED)
+
+    @rule(worker=st.sampled_from(WORKERS), delay=st.sampled_from([0.0, modelling.BACKOFF]))
+    def workers_take_all_there_is_and_one_hands_back(self, worker: str, delay: float) -> None:
+        """Nobody gets what is held back, whatever else is due but cannot start."""
+        while self.model.pick().run is not None:
+            self.claim(worker)
+        self.claim(worker)
+        if self.taken:
+            self.hand_back(0, delay)
+            self.claim(worker)
+
     @rule(worker=st.sampled_from(WORKERS))
     def workers_fall_silent_and_another_takes_over(self, worker: str) -> None:
         """The way to a zombie."""
         self.time_passes(steps=LEASE_ENDS)
         self.keepers_free_what_fell_silent()
-        if self.model.pick().run is not None:
-            self.claim(worker)
+        self.claim(worker)
+
+    @rule(worker=st.sampled_from(WORKERS), kinds=STEPS)
+    def another_takes_over_and_survives_a_step(self, worker: str, kinds: list[Kind]) -> None:
+        self.workers_fall_silent_and_another_takes_over(worker)
+        if self.taken:
+            self.append_a_step(0, kinds)
 
     @rule(worker=st.sampled_from(WORKERS))
     def workers_die_one_after_the_other(self, worker: str) -> None:
@@ -44,7 +66,7 @@ class Station(Queue):
     def a_worker_lets_go_late(self) -> None:
         """Its lease is over, and nobody has freed the run yet."""
         self.time_passes(steps=LEASE_ENDS)
-        self.append_a_step(0, Kind.MODEL_ANSWERED)
+        self.append_a_step(0, [Kind.MODEL_ANSWERED])
         self.append_again(0)
         self._let_go_somehow()
 
@@ -91,12 +113,14 @@ class Station(Queue):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_moves_of_runs_keep_to_their_specification() -> None:
+@pytest.mark.parametrize("derandomize", [False, True], ids=["by-chance", "always-the-same"])
+def test_the_moves_of_runs_keep_to_their_specification(derandomize: bool) -> None:
     run_state_machine_as_test(
         Station,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
+            max_examples=20,
+            stateful_step_count=50,
+            derandomize=derandomize,
             deadline=None,
             suppress_health_check=list(HealthCheck),
             print_blob=True,

@@ -102,6 +102,18 @@ def test_each_claim_raises_the_fence() -> None:
     assert (again.run_id, again.fence) == (moved.run_id, moved.fence + 1)
 
 
+def test_a_run_has_started_when_it_was_first_claimed() -> None:
+    moved = claimed()
+    first = Run.objects.get(pk=moved.run_id)
+    assert first.started_at is not None
+    transitions.hand_back(moved.run_id, moved.fence, reason="drained")
+    assert queue.claim("other", LEASE)
+    second = Run.objects.get(pk=moved.run_id)
+    assert second.started_at == first.started_at
+    assert second.claimed_at is not None
+    assert second.claimed_at > first.started_at
+
+
 def test_an_append_numbers_events_without_gaps_and_adds_up_what_was_spent() -> None:
     moved = claimed()
     events = journal.append(
@@ -198,6 +210,16 @@ def test_a_step_forgives_earlier_crashes() -> None:
     again = queue.claim("w", LEASE)
     assert again is not None
     journal.append(again.run_id, again.fence, [STEP])
+    assert Run.objects.get(pk=moved.run_id).crashes == 0
+
+
+def test_an_answer_stored_with_the_intents_of_its_calls_forgives_earlier_crashes() -> None:
+    moved = claimed()
+    expire(moved.run_id)
+    transitions.release_expired(3)
+    again = queue.claim("w", LEASE)
+    assert again is not None
+    journal.append(again.run_id, again.fence, [STEP, Entry(kind=Kind.TOOL_CALLED)])
     assert Run.objects.get(pk=moved.run_id).crashes == 0
 
 

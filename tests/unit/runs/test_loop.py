@@ -129,9 +129,11 @@ async def test_nothing_is_sent_once_the_lease_is_lost() -> None:
 # --- resuming ---------------------------------------------------------------------------------
 
 
-async def interrupted(tools: FakeToolbox, *calls: object) -> list[Event]:
+async def interrupted(
+    tools: FakeToolbox, *calls: object, history: Sequence[Event] = ()
+) -> list[Event]:
     """The journal of a run whose worker died after it had announced the calls."""
-    journal = MemoryJournal()
+    journal = MemoryJournal(history)
 
     def die(_: dict[str, object]) -> str:
         journal.lost = True
@@ -141,6 +143,18 @@ async def interrupted(tools: FakeToolbox, *calls: object) -> list[Event]:
     with pytest.raises(LeaseLost):
         await run([answer("", *calls)], dying, journal)  # type: ignore[arg-type]
     return journal.events
+
+
+def continued(history: Sequence[Event], *told: tuple[Kind, dict[str, object]]) -> list[Event]:
+    """A journal with entries that the loop does not write: they come from outside of it."""
+    at, seq = history[-1].at, len(history)
+    return [
+        *history,
+        *(
+            Event(seq=seq + number, kind=kind, at=at, payload=payload)
+            for number, (kind, payload) in enumerate(told, 1)
+        ),
+    ]
 
 
 async def test_recorded_results_are_not_asked_for_again() -> None:
@@ -192,9 +206,8 @@ async def test_a_decided_call_is_taken_as_done_or_made_again(
 ) -> None:
     tools = FakeToolbox({"w": lambda _: "x"})
     history = await interrupted(tools, call("w"))
-    payload = {"call_id": "call-w", "by": "alice", **decision}
-    decided = Event(seq=9, kind=Kind.DECIDED, at=history[-1].at, payload=payload)
-    result, model, _ = await run([answer("ok")], tools, MemoryJournal([*history, decided]))
+    decided = continued(history, (Kind.DECIDED, {"call_id": "call-w", "by": "alice", **decision}))
+    result, model, _ = await run([answer("ok")], tools, MemoryJournal(decided))
     assert isinstance(result, Finish)
     assert len(tools.calls) == made
     assert model.requests[0].messages[-1].content == reads
@@ -217,6 +230,31 @@ async def test_a_call_to_repeat_whose_tool_is_gone_is_answered_with_an_error() -
     assert gone.content == "Error: there is no tool 'w'; there are: v"
     assert made.content == "v"
     assert kinds(journal)[-3:] == ["tool.returned", "tool.called", "tool.returned"]
+
+
+async def test_a_person_is_asked_again_about_a_repeated_call_that_comes_into_doubt_again() -> None:
+    tools = FakeToolbox({"w": lambda _: "x"})
+    repeat: dict[str, object] = {"call_id": "call-w", "decision": "repeat", "by": "alice"}
+    decided = continued(
+        await interrupted(tools, call("w")),
+        (Kind.RELEASED, {"reason": "lease_expired"}),
+        (Kind.CLAIMED, {"worker": "2"}),
+        (Kind.WAITING, {"reason": "doubt"}),
+        (Kind.DECIDED, repeat),
+        (Kind.CLAIMED, {"worker": "3"}),
+    )
+    died_again = continued(
+        await interrupted(tools, history=decided),
+        (Kind.RELEASED, {"reason": "lease_expired"}),
+        (Kind.CLAIMED, {"worker": "4"}),
+    )
+    called = [event.payload["attempt"] for event in died_again if event.kind is Kind.TOOL_CALLED]
+    assert called == [1, 2]
+    result, model, journal = await run([], tools, MemoryJournal(died_again))
+    assert isinstance(result, Pause)
+    assert [each.call.id for each in result.calls] == ["call-w"]
+    assert (tools.calls, model.requests) == ([], [])
+    assert journal.events == died_again
 
 
 # --- structured answers -----------------------------------------------------------------------
