@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from agents.models import Agent
-from runs import decisions, services
+from runs import decisions, lanes, services
 from runs.decisions import Decision, Verdict
 from runs.entries import Entry, Event, Kind, Spent
 from runs.errors import NothingToDecide, RunFinished
@@ -32,6 +32,7 @@ from tests.integration.runs import modelling
 from tests.integration.runs.modelling import Model
 
 T = TypeVar("T")
+LIVE = (Status.QUEUED, Status.RUNNING)
 KEYED = (0, 3)
 """The numbers of the agents whose runs have a concurrency key."""
 HOMES = ((None, (None, 1)), (2, (None, None)))
@@ -40,7 +41,8 @@ CLOCK_ERROR_MS = 60_000
 """How long an example may really take: its running times are wrong by so much at most."""
 _ROWS = """
 SELECT r.id, r.status, r.fence, r.crashes, r.retries, r.last_seq, r.worker, r.error_code,
-       r.cancel_requested_at IS NOT NULL, r.steps, r.input_tokens, r.output_tokens, r.cost_usd,
+       r.cancel_requested_at IS NOT NULL, r.behind,
+       r.steps, r.input_tokens, r.output_tokens, r.cost_usd,
        r.running_ms, r::text,
        ARRAY(SELECT e.kind FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq),
        ARRAY(SELECT e.seq FROM agent_run_events e WHERE e.run_id = r.id ORDER BY e.seq)
@@ -122,6 +124,8 @@ class House(RuleBasedStateMachine):
             Agent.objects.filter(pk=what.id).update(
                 paused=what.paused, max_running=what.most, max_running_per_key=what.most_per_key
             )
+            lanes.advance_all()
+            self.model.advance()
 
     def teardown(self) -> None:
         self._elsewhere(lambda: connection.close())  # noqa: PLW0108 - that thread's
@@ -148,7 +152,7 @@ class House(RuleBasedStateMachine):
                 queue_timeout=modelling.QUEUE_TIMEOUT if hurry else None,
             ),
         )
-        self.model.runs[row.pk] = modelling.Run(
+        run = modelling.Run(
             id=row.pk,
             agent=agent,
             key=key if agent.keyed else "",
@@ -156,6 +160,7 @@ class House(RuleBasedStateMachine):
             available_at=self.model.now,
             deadline=self.model.now + modelling.QUEUE_TIMEOUT if hurry else None,
         )
+        self.model.admit(run)
         return row.pk
 
     @rule(run_id=submitted)
@@ -170,6 +175,7 @@ class House(RuleBasedStateMachine):
         if run.status is not Status.RUNNING:
             run.cancelling = True
             run.move(Status.CANCELLED, Kind.FINISHED)
+            self.model.advance()
         elif not run.cancelling:
             run.cancelling = True
             run.append([Kind.CANCEL_REQUESTED])
@@ -228,7 +234,7 @@ class House(RuleBasedStateMachine):
             run = self.model.runs[row["id"]]
             assert row["row"] == (
                 run.status, run.fence, run.crashes, run.retries, run.seq, run.worker, run.error,
-                run.cancelling,
+                run.cancelling, run.behind,
             )  # fmt: skip
             assert row["spent"] == run.spent
             assert row["kinds"] == run.journal
@@ -252,6 +258,12 @@ class House(RuleBasedStateMachine):
                 assert self.frozen.setdefault(row["id"], row["text"]) == row["text"]
 
     @invariant()
+    def who_is_behind_has_somebody_before_them(self) -> None:
+        live = [run for run in self.model.runs.values() if run.status in LIVE]
+        before = {(run.agent.id, run.key) for run in live if not run.behind}
+        assert before >= {(run.agent.id, run.key) for run in live if run.behind}
+
+    @invariant()
     def a_running_run_has_exactly_one_owner(self) -> None:
         believers = [(claim.run_id, claim.fence) for claim in self.taken]
         assert len(believers) == len(set(believers))
@@ -263,15 +275,15 @@ class House(RuleBasedStateMachine):
         with connection.cursor() as cursor:
             cursor.execute(_ROWS)
             for row in cursor.fetchall():
-                steps, taken, given, cost = row[9:13]
+                steps, taken, given, cost = row[10:14]
                 yield {
                     "id": row[0],
-                    "row": row[1:9],
+                    "row": row[1:10],
                     "spent": Spent(
                         steps=steps, input_tokens=taken, output_tokens=given, cost_usd=cost
                     ),
-                    "running_ms": row[13],
-                    "text": row[14],
-                    "kinds": row[15],
-                    "seqs": row[16],
+                    "running_ms": row[14],
+                    "text": row[15],
+                    "kinds": row[16],
+                    "seqs": row[17],
                 }

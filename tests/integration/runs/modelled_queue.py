@@ -203,6 +203,7 @@ class Queue(House):
                 run.journal.append(Kind.MODEL_ANSWERED)
                 run.spend(COSTS)
             run.leave(target_, self.model.now, Kind.FINISHED)
+            self.model.advance()
 
     @precondition(lambda self: self.taken)
     @rule(at=CLAIMS)
@@ -221,6 +222,7 @@ class Queue(House):
             run.calls = list(calls)
             run.wait_until = self.model.now + modelling.PATIENCE
             run.leave(Status.WAITING, self.model.now, Kind.WAITING)
+            self.model.advance()
 
     @precondition(lambda self: self.taken)
     @rule(at=CLAIMS, delay=st.sampled_from([0.0, modelling.BACKOFF]))
@@ -231,6 +233,7 @@ class Queue(House):
         if self._left(claim, moved, not run.cancelling):
             run.available_at = self.model.now + delay
             run.leave(Status.QUEUED, self.model.now, Kind.RELEASED)
+            self.model.advance()
 
     @precondition(lambda self: self.taken)
     @rule(at=CLAIMS, delay=st.sampled_from([0.0, modelling.BACKOFF]), most=st.integers(0, 2))
@@ -249,6 +252,7 @@ class Queue(House):
             run.retries += 1
             run.available_at = self.model.now + delay
             run.leave(Status.QUEUED, self.model.now, Kind.RELEASED)
+            self.model.advance()
 
     def _left(self, claim: Claim, moved: Moved | None, allowed: bool) -> bool:
         """Whether the move was made, which must be exactly when it is the owner's to make."""
@@ -285,6 +289,7 @@ class Queue(House):
                 kind = Kind.FINISHED if worn_out else Kind.RELEASED
                 run.leave(target, self.model.now, kind)
             ended[run.status].add(run.id)
+        self.model.advance()
         assert {moved.run_id for moved in freed} == ended[Status.QUEUED]
         assert {moved.run_id for moved in failed} == ended[Status.FAILED]
         assert {moved.run_id for moved in cancelled} == ended[Status.CANCELLED]
@@ -305,4 +310,5 @@ class Queue(House):
                 continue
             run.move(Status.TIMED_OUT, Kind.FINISHED)
             over.add(run.id)
+        self.model.advance()
         assert expired == over

@@ -50,6 +50,7 @@ class Run:
     available_at: float
     deadline: float | None
     status: Status = Status.QUEUED
+    behind: bool = False
     fence: int = 0
     crashes: int = 0
     retries: int = 0
@@ -159,6 +160,38 @@ class Model:
                     return Search(run=run, locks=frozenset(mine), contended=contended)
         return Search(run=None, locks=frozenset(mine), contended=contended)
 
+    def admit(self, run: Run) -> None:
+        """A new run: behind the others of its lane, unless there is room or it is more urgent."""
+        in_front = [each for each in self._lane(run) if not each.behind]
+        overtakes = any(
+            each.status is Status.QUEUED and each.priority < run.priority for each in in_front
+        )
+        run.behind = bool(run.key) and self._room(run) <= 0 and not overtakes
+        self.runs[run.id] = run
+
+    def advance(self) -> None:
+        """Whoever is behind comes to the front where there is room, the next in line first."""
+        for run in sorted(self.runs.values(), key=lambda run: (-run.priority, run.id)):
+            if run.behind and run.status is Status.QUEUED and self._room(run) > 0:
+                run.behind = False
+
+    def _lane(self, run: Run) -> list[Run]:
+        """The runs of the same agent and key that are queued or running."""
+        return [
+            other
+            for other in self.runs.values()
+            if other.agent is run.agent
+            and other.key == run.key
+            and other.status in (Status.QUEUED, Status.RUNNING)
+        ]
+
+    def _room(self, run: Run) -> int:
+        """How many more of its lane may come to the front."""
+        return run.agent.most_per_key - sum(
+            other.status is Status.RUNNING or (not other.behind and other.available_at <= self.now)
+            for other in self._lane(run)
+        )
+
     def claim(self, run: Run, worker: str) -> Run:
         run.move(Status.RUNNING, Kind.CLAIMED)
         run.fence += 1
@@ -195,7 +228,9 @@ class Model:
         )
 
     def _due(self, run: Run) -> bool:
-        return run.status is Status.QUEUED and run.available_at <= self.now
+        late = run.deadline is not None and run.deadline < self.now and not run.fence
+        in_time = run.available_at <= self.now and not late
+        return run.status is Status.QUEUED and not run.behind and in_time
 
     def _full(self, run: Run) -> bool:
         agent = run.agent

@@ -7,27 +7,12 @@ import redis
 from django.db.models import F
 
 from agents import changes
-from runs import jobs, queue, services, tasks
+from runs import jobs, queue, services
 from runs.models import Run, Worker
 from station.accounts import environments, pausing
-from station.config import current
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """The bells since the test began; none is in the broker."""
-    bells: list[None] = []
-    with broker() as client:
-        client.flushdb()
-    monkeypatch.setattr(tasks, "send_ring", lambda: bells.append(None))
-    return bells
-
-
-def broker() -> redis.Redis:
-    return redis.Redis.from_url(current().redis.url.get_secret_value())
 
 
 def test_what_a_pause_or_a_cap_held_up_is_rung_for_once_it_is_lifted(rung: list[None]) -> None:
@@ -66,7 +51,7 @@ def test_where_nothing_waits_or_nobody_is_free_nothing_rings(rung: list[None]) -
     assert rung == []
 
 
-def test_bells_that_nobody_hears_do_not_pile_up(rung: list[None]) -> None:
+def test_bells_that_nobody_hears_do_not_pile_up(rung: list[None], broker: redis.Redis) -> None:
     Worker.objects.create(name="w", host="h", pid=1, slots=3)
     for _ in range(5):
         factories.run()
@@ -74,8 +59,7 @@ def test_bells_that_nobody_hears_do_not_pile_up(rung: list[None]) -> None:
     rung.clear()
     jobs.ring_for_unheard()
     assert len(rung) == 3, "one for each free slot"
-    with broker() as client:
-        client.lpush("station", *["a bell"] * 2)
+    broker.lpush("station", *["a bell"] * 2)
     rung.clear()
     jobs.ring_for_unheard()
     assert len(rung) == 1, "two are in the broker still"

@@ -11,7 +11,7 @@ import redis
 from django.db import connection
 from django.utils import timezone
 
-from runs import bus, jobs, journal, tasks
+from runs import bus, jobs, journal
 from runs.models import Run, Submission, Worker
 from station import config
 from station.core import jobs as keepers
@@ -31,14 +31,6 @@ def few_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert queue.max_attempts != whole.execution_queue.max_attempts
     changed = whole.model_copy(update={"execution_queue": queue})
     monkeypatch.setattr(jobs, "current", lambda: changed)
-
-
-@pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """The bells since the test began."""
-    bells: list[None] = []
-    monkeypatch.setattr(tasks, "send_ring", lambda: bells.append(None))
-    return bells
 
 
 @contextmanager
