@@ -178,6 +178,7 @@ class Execution:
                 expires=_WAIT_FOR_A_PERSON,
             )
         )
+        faults.point("after-wait")
         await self._announce(moved, Status.WAITING)
 
     async def _conclude_failed(self, error: StationError) -> None:
@@ -196,6 +197,7 @@ class Execution:
                 )
             )
             if moved is not None:
+                faults.point("after-put-off")
                 self.claimable_in = retry.delay
                 await self._announce(moved, Status.QUEUED)
                 return
@@ -219,6 +221,7 @@ class Execution:
                 self.run_id, self.fence, reason=reason, delay=delay, details=details
             )
         )
+        faults.point("after-hand-back")
         self.claimable_in = None if moved is None else delay
         await self._announce(moved, Status.QUEUED)
 
@@ -290,9 +293,9 @@ class _UntilDrained:
     ) -> ModelAnswer:
         def check() -> None:
             self._check()
+            faults.point("before-request")
             if before_send is not None:
                 before_send()
-            faults.point("before-request")
 
         answer = await self._model.ask(
             request, on_delta=on_delta, on_retry=on_retry, before_send=check

@@ -21,6 +21,7 @@ from runs.errors import IdempotencyKeyReused, NotFinished, RunFinished, RunNotFo
 from runs.models import Run, RunEvent, Submission
 from runs.states import TERMINAL
 from station.config import current
+from station.core import faults
 from station.core.errors import InputTooLarge, InvalidInput
 from station.core.principal import Principal, Role
 
@@ -309,5 +310,6 @@ def _store(
     RunEvent.objects.create(
         id=entry.id, run=run, seq=1, kind=entry.kind.value, payload=dict(entry.payload)
     )
+    transaction.on_commit(lambda: faults.point("after-submit"))
     ring_after_commit()
     return run

@@ -78,9 +78,9 @@ class RunToolbox:
         tool = self._tools[name]
 
         def check() -> None:
+            faults.point("before-send")
             if before_send is not None:
                 before_send()
-            faults.point("before-send")
 
         try:
             result = await self._sessions.call(
