@@ -182,6 +182,7 @@ class Execution:
                 expires=_WAIT_FOR_A_PERSON,
             )
         )
+        faults.point("after-wait")
         await self._announce(moved, Status.WAITING)
 
     async def _conclude_failed(self, error: StationError) -> None:
@@ -201,6 +202,7 @@ class Execution:
                 )
             )
             if moved is not None:
+                faults.point("after-put-off")
                 self.claimable_in = retry.delay
                 await self._announce(moved, Status.QUEUED)
                 return
@@ -242,6 +244,7 @@ class Execution:
                 details=details,
             )
         )
+        faults.point("after-hand-back")
         self.claimable_in = None if moved is None else delay
         await self._announce(moved, Status.QUEUED)
 
@@ -326,9 +329,9 @@ class _UntilDrained:
     ) -> ModelAnswer:
         def check() -> None:
             self._check()
+            faults.point("before-request")
             if before_send is not None:
                 before_send()
-            faults.point("before-request")
 
         answer = await self._model.ask(
             request, on_delta=on_delta, on_retry=on_retry, before_send=check

@@ -12,7 +12,7 @@ from runs.bell import ring, ring_again
 from runs.models import Submission, Worker
 from runs.moves import Moved
 from station.config import current
-from station.core import jobs
+from station.core import faults, jobs
 
 _log = structlog.get_logger(__name__)
 _UNHEARD_AFTER = 2.0
@@ -39,6 +39,8 @@ def free_expired_leases() -> None:
     most = current().execution_queue.max_attempts
     message = f"{most} workers in a row died while they carried this run, without finishing a step."
     released = transitions.release_expired(most)
+    if released:
+        faults.point("after-release")
     freed = [*released, *transitions.fail_expired(most, message), *transitions.cancel_expired()]
     for moved in freed:
         _log.warning("lease_expired", run_id=moved.run_id, fence=moved.fence)

@@ -23,6 +23,7 @@ from runs.models import Run, RunEvent, Submission
 from runs.states import LIVE
 from station.accounts.services import id_in
 from station.config import current
+from station.core import faults
 from station.core.errors import Forbidden, InputTooLarge, InvalidInput
 from station.core.principal import Principal, Role
 from station.core.storable import check_json, check_text
@@ -314,5 +315,6 @@ def _store(
     RunEvent.objects.create(
         id=entry.id, run=run, seq=1, kind=entry.kind.value, payload=dict(entry.payload)
     )
+    transaction.on_commit(lambda: faults.point("after-submit"))
     ring_after_commit()
     return run

@@ -82,9 +82,9 @@ class RunToolbox:
             return _error(f"There is no tool {name!r} any more; nothing was sent.")
 
         def check() -> None:
+            faults.point("before-send")
             if before_send is not None:
                 before_send()
-            faults.point("before-send")
 
         try:
             result = await self._sessions.call(

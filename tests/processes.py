@@ -94,14 +94,6 @@ class Process:
         self._popen.kill()
         self._popen.wait(timeout=10)
 
-    def freeze(self) -> None:
-        """SIGSTOP: it does nothing until :meth:`thaw`, and does not know."""
-        self._popen.send_signal(signal.SIGSTOP)
-        until(lambda: psutil.Process(self.pid).status() == psutil.STATUS_STOPPED)
-
-    def thaw(self) -> None:
-        self._popen.send_signal(signal.SIGCONT)
-
     def terminate(self) -> None:
         """SIGTERM; :meth:`wait` tells how it ended."""
         self._popen.send_signal(signal.SIGTERM)

@@ -9,8 +9,6 @@ tests that start services of their own.
 """
 
 import atexit
-import contextlib
-import fcntl
 import os
 import re
 import secrets
@@ -22,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from station.core.errors import StationError
+from station.embedded import throwaway
 from station.embedded.postgres import Postgres
 from station.embedded.valkey import DATABASES, Valkey
 
@@ -90,10 +88,8 @@ def new_folder() -> Path:
 def _started() -> Services:
     for name in [name for name in os.environ if name.startswith("STN_")]:
         del os.environ[name]
-    _remove_leftovers()
-    root = Path(tempfile.mkdtemp(prefix=PREFIX))
-    root.chmod(0o711)
-    _lock(root)
+    throwaway.sweep(PREFIX)
+    root = throwaway.new_folder(PREFIX)
     atexit.register(_end)
     postgres = Postgres(root, settings=POSTGRES_SETTINGS)
     valkey = Valkey(root)
@@ -136,21 +132,3 @@ def _end() -> None:
     mine.valkey.stop()
     mine.postgres.remove()  # its data may lie elsewhere, see station.embedded.site
     shutil.rmtree(mine.root, ignore_errors=True)
-
-
-def _lock(root: Path) -> None:
-    """Mark the folder as in use for as long as this process lives."""
-    descriptor = os.open(root / "in-use", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def _remove_leftovers() -> None:
-    """Remove the folders of sessions that were killed: nobody holds their lock any more."""
-    for root in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with (
-            contextlib.suppress(OSError, StationError),
-            (root / "in-use").open("r+b") as lock,
-        ):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            Postgres(root).remove()
-            shutil.rmtree(root, ignore_errors=True)

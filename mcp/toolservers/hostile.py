@@ -265,11 +265,18 @@ def serve_http(tools: HostileTools, options: argparse.Namespace) -> None:
             }
         )
 
-    def append_keyed(text: str, ctx: Context[Any, Any]) -> str:
-        """Append JSON with the text, the call's key and the time to the sink."""
+    async def append_keyed(
+        text: str, ctx: Context[Any, Any], before: float = 0.0, after: float = 0.0
+    ) -> str:
+        """Append JSON with the text, the call's key and the time to the sink.
+
+        It takes the seconds ``before`` and ``after`` that.
+        """
         meta: dict[str, Any] = dict(ctx.request_context.meta or {})
+        await asyncio.sleep(before)
         effect = {"key": meta.get(CALL_KEY, ""), "text": text, "at": time.time()}
         tools.note(json.dumps(effect))
+        await asyncio.sleep(after)
         return f"appended {text}"
 
     server = MCPServer("station-hostile", version="0", log_level="CRITICAL")

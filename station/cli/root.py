@@ -211,9 +211,9 @@ def _demo(session: Session, folder: str) -> int:
 def _drill_parameters() -> list[click.Parameter]:
     return [
         click.Argument(["name"], metavar="list|NAME"),
-        click.Option(["--seed"], type=int, default=1, show_default=True, help="Of what is random."),
-        click.Option(["--runs"], type=click.IntRange(1), help="How many runs; storm only."),
-        click.Option(["--kills"], type=click.IntRange(0), help="How many kills; storm only."),
+        click.Option(["--seed"], type=int, help="Of what is random; 1 unless set. caps and storm."),
+        click.Option(["--runs"], type=click.IntRange(1), help="How many runs; storm."),
+        click.Option(["--kills"], type=click.IntRange(0), help="How many kills; storm."),
         click.Option(["--json", "as_json"], is_flag=True, help="The result as JSON."),
     ]
 

@@ -230,8 +230,8 @@ def _write_json(session: Session, code: str, message: str, fix: str, **details: 
 
 def _release_connections() -> None:
     """Give this thread's database connections back; one in a transaction is its owner's."""
-    module = sys.modules.get("django.db")
-    if module is not None and sys.modules.get("django.db.models") is not None:
+    module, conf = sys.modules.get("django.db"), sys.modules.get("django.conf")
+    if module is not None and conf is not None and conf.settings.configured:
         for connection in module.connections.all(initialized_only=True):
             if not connection.in_atomic_block:
                 connection.close()

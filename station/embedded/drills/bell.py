@@ -1,25 +1,27 @@
 """``bell``: messages are lost, doubled and late, and the broker restarts; every run runs once."""
 
-from station.embedded.drills.history import check
-from station.embedded.drills.report import Options, Report, Say
-from station.embedded.drills.stack import Stack, until
-from station.embedded.drills.stage import KINDS, SCRIPTS, WRITING, Stage
+import signal
 
-PROMISE = "whatever becomes of the messages, every run is carried, and once"
+from station.embedded.drills.delays import waits
+from station.embedded.drills.outcome import Outcome
+from station.embedded.drills.report import Options, Report, Say
+from station.embedded.drills.scripts import KINDS, kinds
+from station.embedded.drills.stack import Stack, staged
+from station.embedded.drills.stage import Stage
+
+CLAIMED_WITHIN = 15.0
+"""Seconds from a submission to its claim, whatever becomes of the bells."""
 _EACH = 16
 _QUEUED = "station"
 
 
-def bell(options: Options, say: Say) -> Report:
+def bell(report: Report, options: Options, say: Say) -> None:
     """Treat the doorbell badly in five ways, with runs queued each time."""
-    from runs.bell import ring  # noqa: PLC0415 - needs Django, which the stack sets up
-
-    report = Report(drill="bell", promise=PROMISE, seed=options.seed)
-    with Stack(say, scripts=SCRIPTS, lease=6.0) as stack:
+    del options
+    with staged(report, say, scripts=kinds(0.8), lease=6.0) as stack:
         stage = Stage(stack)
         stack.keeper()
         workers = [stack.worker() for _ in range(2)]
-        stage.rehearse()
         stack.await_workers(*workers)
 
         def submit(what: str) -> None:
@@ -27,50 +29,56 @@ def bell(options: Options, say: Say) -> Report:
             for number in range(_EACH):
                 stage.submit(KINDS[number % len(KINDS)])
 
-        def ended() -> None:
-            until(lambda: not stage.unfinished(), "the end of every run")
-
         submit("and each bell twenty times")
-        ring(_EACH * 20)
-        ended()
+        stage.ring(_EACH * 20)
+        stage.await_ends()
         say("late bells: a hundred, with nothing to do")
-        ring(100)
-        submit("and FLUSHALL while they are queued")
-        flushed = _flush(stack)
-        ended()
+        stage.ring(100)
+        stack.until(lambda: not _bells(stack), "the bells to be heard")
+        for worker in workers:
+            worker.send_signal(signal.SIGSTOP)
+        submit("and FLUSHALL before anybody hears of them")
+        flushed = _bells(stack, flush=True)
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
+        stage.await_ends()
         say("the broker is killed: bells are lost")
         stack.valkey.kill()
         submit("without a broker")
         stack.valkey.start()
-        ended()
+        stage.await_ends()
         submit("and the broker restarts while they are carried")
         stack.valkey.restart()
-        ended()
-        _judge(report, stage)
-        report.count(messages_flushed=flushed)
-    return report
+        stage.submit("answer")
+        stage.await_ends()
+        judge(report, stage.outcome(), flushed)
 
 
-def _flush(stack: Stack) -> int:
-    """Empty the broker; how many bells were in it."""
+def _bells(stack: Stack, *, flush: bool = False) -> int:
+    """How many bells are in the broker; ``flush`` empties it."""
     import redis  # noqa: PLC0415
 
     with redis.Redis.from_url(stack.valkey.url) as client:
         bells = client.llen(_QUEUED)
-        client.flushall()
+        if flush:
+            client.flushall()
     return int(bells)
 
 
-def _judge(report: Report, stage: Stage) -> None:
-    records, effects = stage.records(), stage.effects()
-    found = check(records, effects, writing=WRITING, submitted=frozenset(stage.submitted))
-    report.violations += [str(violation) for violation in found]
-    for record in records:
-        where = f"run {record.run_id}"
-        report.expect(record.status == "succeeded", f"{where} is {record.status}: {record.error}")
-        report.expect(record.fence == 1, f"{where} was claimed {record.fence} times")
+def judge(report: Report, outcome: Outcome, flushed: int) -> None:
+    """Every run was claimed once and soon, and there were bells to lose."""
+    outcome.judge_history(report)
+    for run in outcome.runs:
+        report.expect(run.fence == 1, f"it was claimed {run.fence} times", run=run.run_id)
+        for seconds in waits(run):
+            report.expect(
+                seconds <= CLAIMED_WITHIN, f"it was claimed after {seconds:.1f} s", run=run.run_id
+            )
+    report.expect(flushed > _EACH // 2, f"{flushed} bells were lost: there were too few to flush")
     report.count(
-        runs=len(records),
-        claims=sum(record.fence for record in records),
-        effects=len(effects),
+        claims=sum(run.fence for run in outcome.runs),
+        bells_flushed=flushed,
+        longest_wait_for_a_worker=round(
+            max((seconds for run in outcome.runs for seconds in waits(run)), default=0.0), 1
+        ),
     )

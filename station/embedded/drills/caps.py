@@ -4,23 +4,36 @@ import random
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
-from station.embedded.drills.stack import Stack
+from station.embedded.drills.rows import read_records
+from station.embedded.drills.stack import staged
 
-PROMISE = "no cap is ever exceeded, and a tenant's full queue starves no other"
 CLAIMERS = 16
 PER_ENVIRONMENT, PER_AGENT, PER_KEY = 5, 3, 1
-_RUNS, _CROWD = 120, 10_000
-_HELD = (0.3, 0.5)
+RUNS, _CROWD = 120, 10_000
+_HELD = (0.15, 0.25)
 """Seconds a run is held, at least and at most: long enough for every cap to fill up."""
 _KEYS = 4
 _PATIENCE = 90.0
 
 Span = tuple[datetime, datetime]
+LIMITS = {"environment": PER_ENVIRONMENT, "agent": PER_AGENT, "key": PER_KEY}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carried:
+    """A run that was carried: what its caps go by, and from when to when."""
+
+    environment: int
+    agent: int
+    key: str
+    span: Span
 
 
 def most_at_once(spans: Iterable[Span]) -> int:
@@ -33,23 +46,48 @@ def most_at_once(spans: Iterable[Span]) -> int:
     return most
 
 
-def caps(options: Options, say: Say) -> Report:
+def caps(report: Report, options: Options, say: Say) -> None:
     """Claim and finish runs from sixteen threads, then count what overlapped."""
-    report = Report(drill="caps", promise=PROMISE, seed=options.seed)
-    with Stack(say, lease=20.0) as stack:
-        del stack
+    with staged(report, say, lease=20.0):
         crowd = _Crowd()
         say(f"{CLAIMERS} claimers; caps: {PER_ENVIRONMENT} of the environment, {PER_AGENT} of an "
             f"agent, {PER_KEY} of a key")  # fmt: skip
-        crowd.carry(options.seed)
-        crowd.judge(report)
+        crowd.carry(1 if options.seed is None else options.seed)
+        outcome = Outcome(runs=read_records(), submitted=frozenset(crowd.submitted))
         say(f"{_CROWD} runs are queued in one environment, one in another")
-        claims = crowd.fairness()
+        judge(report, outcome, crowd.carried(), crowd.fairness(), crowd.failures)
+
+
+def judge(
+    report: Report,
+    outcome: Outcome,
+    carried: Sequence[Carried],
+    claims: int,
+    failures: Sequence[str] = (),
+) -> None:
+    """No cap was exceeded, each was reached, and the other tenant started within two ``claims``."""
+    report.violations += failures
+    outcome.judge_history(report)
+    for run in outcome.runs:
+        report.expect(run.fence == 1, f"it was claimed {run.fence} times", run=run.run_id)
+    report.expect(len(carried) == RUNS, f"{len(carried)} of {RUNS} runs were carried")
+    most = {
+        "environment": _most(carried, lambda run: run.environment),
+        "agent": _most(carried, lambda run: run.agent),
+        "key": _most(carried, lambda run: (run.agent, run.key)),
+    }
+    for name, limit in LIMITS.items():
         report.expect(
-            claims <= 2, f"the other tenant's run started at claim {claims}, not within 2"
+            most[name] <= limit, f"{most[name]} runs of one {name} at once, its cap is {limit}"
         )
-        report.count(claims_until_the_other_tenant_starts=claims)
-    return report
+        report.expect(most[name] >= limit, f"the cap of the {name} was never reached")
+    report.expect(claims <= 2, f"the other tenant's run started at claim {claims}, not within 2")
+    report.count(
+        claimers=CLAIMERS,
+        caps=LIMITS,
+        most_at_once=most,
+        claims_until_the_other_tenant_starts=claims,
+    )
 
 
 class _Crowd:
@@ -65,7 +103,8 @@ class _Crowd:
         self._by = system("drill")
         definition = agents.Definition(prompt="You drill.")
         self._agents = []
-        self._failures: list[str] = []
+        self.submitted: set[int] = set()
+        self.failures: list[str] = []
         for name in ("capped", "crowded", "quiet"):
             place = accounts.create_environment(self._by, name=name)
             for number in range(3 if name == "capped" else 1):
@@ -90,9 +129,10 @@ class _Crowd:
         """Have the claimers carry every run of the capped environment."""
         from runs import services  # noqa: PLC0415
 
-        for number in range(_RUNS):
+        for number in range(RUNS):
             request = services.Request(input="drill", data={"key": number // 3 % _KEYS})
-            services.submit(self._by, self._agents[number % 3], request)
+            run = services.submit(self._by, self._agents[number % 3], request)
+            self.submitted.add(run.pk)
         threads = [
             threading.Thread(target=self._claim, args=(f"{seed} {number}",))
             for number in range(CLAIMERS)
@@ -109,7 +149,7 @@ class _Crowd:
         try:
             self._claim_until_empty(f"drill:{seed}", rng)
         except Exception as error:  # noqa: BLE001 - a thread's failure is the drill's finding
-            self._failures.append(f"a claimer failed: {error!r}")
+            self.failures.append(f"a claimer failed: {error!r}")
         finally:
             connection.close()
 
@@ -126,32 +166,27 @@ class _Crowd:
                 moved = None
             if moved is not None:
                 time.sleep(rng.uniform(*_HELD))
-                transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED)
+                if transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED) is None:
+                    self.failures.append(f"run {moved.run_id}: its owner could not end it")
             elif not Run.objects.filter(status="queued").exists():
                 return
             else:
                 time.sleep(rng.uniform(0.001, 0.01))
 
-    def judge(self, report: Report) -> None:
-        """Hold the runs' times against the caps."""
+    def carried(self) -> list[Carried]:
+        """The runs that were claimed and have ended."""
         from runs.models import Run  # noqa: PLC0415
 
-        report.violations += self._failures
-        rows: Sequence[Any] = list(Run.objects.all())
-        ended = [row for row in rows if row.status == "succeeded"]
-        report.expect(len(ended) == _RUNS, f"{len(ended)} of {_RUNS} runs ended")
-        most = {
-            "environment": _most(ended, lambda row: row.environment_id),
-            "agent": _most(ended, lambda row: row.agent_id),
-            "key": _most(ended, lambda row: (row.agent_id, row.concurrency_key)),
-        }
-        limits = {"environment": PER_ENVIRONMENT, "agent": PER_AGENT, "key": PER_KEY}
-        for name, limit in limits.items():
-            report.expect(
-                most[name] <= limit, f"{most[name]} runs of one {name} at once, its cap is {limit}"
+        return [
+            Carried(
+                environment=row.environment_id,
+                agent=row.agent_id,
+                key=row.concurrency_key,
+                span=(row.claimed_at, row.finished_at),
             )
-            report.expect(most[name] == limit, f"the cap of the {name} was never reached")
-        report.count(runs=len(ended), claimers=CLAIMERS, caps=limits, most_at_once=most)
+            for row in Run.objects.filter(pk__in=self.submitted)
+            if row.claimed_at is not None and row.finished_at is not None
+        ]
 
     def fairness(self) -> int:
         """With a crowd queued in one environment: the claim that starts another's single run."""
@@ -188,9 +223,9 @@ def _copy(run: Any) -> Any:
     return type(run)(**fields)
 
 
-def _most(rows: Sequence[Any], group: Any) -> int:
+def _most(runs: Sequence[Carried], group: Callable[[Carried], Hashable]) -> int:
     """The most runs at once within any group."""
     spans: dict[Hashable, list[Span]] = defaultdict(list)
-    for row in rows:
-        spans[group(row)].append((row.claimed_at, row.finished_at))
+    for run in runs:
+        spans[group(run)].append(run.span)
     return max((most_at_once(each) for each in spans.values()), default=0)

@@ -1,101 +1,299 @@
-"""``crash``: a worker is killed at every commit point; another one takes up what it left."""
+"""``crash``: a process is killed at every named point; others take up what it left."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from station.core.faults import POINTS
-from station.embedded.drills.history import RunRecord, check, reclaims
+from station.embedded.drills.delays import owner, waits
+from station.embedded.drills.history import Happening, RunRecord
+from station.embedded.drills.nursery import Nursery, Victim
+from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
-from station.embedded.drills.stack import Stack, until
-from station.embedded.drills.stage import SCRIPTS, WRITING, Stage
+from station.embedded.drills.scripts import DONE, look, note, script, turn
+from station.embedded.drills.stack import Stack, staged
+from station.embedded.drills.stage import ENVIRONMENT, Stage
+from station.embedded.process import GuardedProcess
 
-PROMISE = "a SIGKILL at any commit point repeats no effect and loses no run"
-_IN_DOUBT = frozenset({"after-intent", "before-send", "after-send"})
-"""Between the intent and the result nobody but a person knows whether the tool did it."""
-_HAPPENED = frozenset({"after-send"})
-
-
-def crash(options: Options, say: Say) -> Report:
-    """Kill one worker at each point, for a tool that writes and for one that only looks."""
-    report = Report(drill="crash", promise=PROMISE, seed=options.seed)
-    with Stack(say, scripts=SCRIPTS, lease=3.0, slots=1) as stack:
-        stage = Stage(stack)
-        keeper, worker = stack.keeper(), stack.worker()
-        stage.rehearse()
-        worker.kill()
-        worker.wait()
-        plan = [("note", point) for point in POINTS]
-        plan += [("look", point) for point in POINTS if point in _IN_DOUBT]
-        deaths: list[tuple[int, datetime]] = []
-        victims: dict[int, tuple[str, str]] = {}
-        for script, point in plan:
-            pid, run = _die(stack, stage, script, point)
-            deaths.append((pid, datetime.now(UTC)))
-            victims[run] = (script, point)
-            say(f"{script}: the worker died {point.replace('-', ' the ')}")
-        say("a healthy worker takes over")
-        doubts = _recover(stack, stage)
-        keeper.kill()
-        records = stage.records()
-        _judge(report, stage, records, victims, doubts)
-        report.count(
-            workers_killed=len(plan),
-            points=len(POINTS),
-            runs_taken_over=len(reclaims(records, deaths)),
-        )
-    return report
+FOUND_WITHIN = 20.0
+"""Seconds within which a run is claimed whose bell nobody rang."""
+_SPARE_BELLS = 2
+"""A worker that was stopped took a bell with it."""
+_SCRIPTS = [
+    script("note", turn(note()), DONE),
+    script("look", turn(look(0.3)), DONE),
+    script("linger", turn(look(2.0)), DONE),
+    script("fail", {**DONE, "delay": 0.5, "error": {"status": 503, "times": 1}}),
+]
+_RETRY = {"on": ["model_unavailable"], "at_most": 1, "backoff": 0.1}
 
 
-def _die(stack: Stack, stage: Stage, script: str, point: str) -> tuple[int, int]:
-    """A worker's death at ``point`` of a new run; its process id and the run's."""
-    # An agent of its own, paused afterwards: no later victim takes this run over.
-    agent = stage.agent(script, f"{script} {point}".replace(" ", "-"))
-    worker = stack.start("station.embedded.drills.worker", "--die-at", point)
-    run = stage.submit(script, agent.name)
-    until(lambda: worker.returncode is not None, f"the worker's death at {point}")
-    stage.pause(agent, paused=True)
-    return worker.pid, run
+Case = tuple[str, str, int]
+"""Script, point and passage."""
 
 
-def _recover(stack: Stack, stage: Stage) -> int:
-    """Have a healthy worker finish everything; how many calls a person had to decide."""
-    stage.pause(paused=False)
-    stack.worker()
-    decided = 0
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What there is of a run whose first owner died at a point."""
 
-    def look_after() -> None:
-        nonlocal decided
-        decided += stage.settle()
+    fence: int = 2
+    last: str = ""
+    """The last entry before it was first put back; "": it never was."""
+    reason: str = "lease_expired"
+    """Why it was put back."""
+    requests: int = 2
+    announced: int = 1
+    """How often its call was."""
+    decisions: tuple[str, ...] = ()
 
-    until(lambda: not stage.unfinished(), "the end of every run", each=look_after)
-    return decided
+
+_ASKED = Expected(fence=3, last="tool.called", announced=2, decisions=("repeat",))
+_LOOKED = Expected(last="tool.called", announced=2)
+EXPECTED: Mapping[Case, Expected] = {
+    ("note", "after-claim", 1): Expected(last="run.claimed"),
+    ("note", "before-request", 1): Expected(last="run.claimed"),
+    ("note", "after-request", 1): Expected(last="run.claimed", requests=3),
+    ("note", "after-intent", 1): _ASKED,
+    ("note", "before-send", 1): _ASKED,
+    ("note", "after-send", 1): Expected(fence=3, last="tool.called", decisions=("happened",)),
+    ("note", "after-result", 1): Expected(last="tool.returned"),
+    ("note", "before-request", 2): Expected(last="tool.returned"),
+    ("note", "after-request", 2): Expected(last="tool.returned", requests=3),
+    ("note", "before-finish", 1): Expected(last="tool.returned", requests=3),
+    ("note", "after-finish", 1): Expected(fence=1),
+    ("look", "after-intent", 1): _LOOKED,
+    ("look", "before-send", 1): _LOOKED,
+    ("look", "after-send", 1): _LOOKED,
+    ("linger", "after-hand-back", 1): Expected(last="tool.returned", reason="drained"),
+    ("fail", "after-put-off", 1): Expected(last="run.claimed", reason="retry", announced=0),
+}
+AGAIN: Mapping[str, str] = {"after-intent": "repeat", "after-send": "happened"}
+"""Where a worker dies that repeats a call for a person, and what the next person says."""
 
 
-def _judge(
+def crash(report: Report, options: Options, say: Say) -> None:
+    """Kill a process at each point, and have healthy ones finish what it did."""
+    del options
+    ai = {"max_retries": 0, "circuit_failures": 0}
+    with staged(
+        report, say, scripts=_SCRIPTS, lease=3.0, shutdown_grace="4s", max_attempts=10, ai=ai
+    ) as stack:
+        crashing = _Crashing(stack, Stage(stack), say)
+        crashing.workers()
+        crashing.keeper_and_waiting()
+        crashing.again()
+        crashing.hand_back()
+        crashing.put_off()
+        crashing.submission()
+        crashing.stage.await_ends()
+        judge(report, crashing.stage.outcome(), crashing.scripts, crashing.victims)
+
+
+class _Crashing:
+    """The victims, and one healthy worker that is stopped whenever a victim is to take a run."""
+
+    def __init__(self, stack: Stack, stage: Stage, say: Say) -> None:
+        self._stack, self.stage, self._say = stack, stage, say
+        self._nursery = Nursery(stack, slots=1)
+        self._healthy: GuardedProcess = stack.worker()
+        stack.await_workers(self._healthy)
+        self.scripts: dict[int, str] = {}
+        self.victims: list[Victim] = []
+
+    def workers(self) -> None:
+        """Each worker dies on its first run; there is no keeper, so no run is taken over yet."""
+        self._healthy.send_signal(signal.SIGSTOP)
+        for kind in ("note", "look"):
+            cases = [(point, n) for name, point, n in EXPECTED if name == kind]
+            for _ in cases:
+                self._submit(kind)
+            victims = [self._fork(point, passage=n) for point, n in cases]
+            self._nursery.await_end(*victims)
+            self._say(f"{len(victims)} workers died on a run of {kind!r}, each at a point")
+
+    def keeper_and_waiting(self) -> None:
+        """A keeper frees the runs, and dies before it rings; then a worker that asks a person."""
+        asking = self._fork("after-wait")
+        self._up(asking)
+        freeing = self._fork("after-release", words=["keeper"])
+        self._nursery.await_end(freeing)
+        self._say("a keeper died between freeing leases and ringing")
+        self._stack.keeper()
+        self._nursery.await_end(asking)
+        self._say("a worker died that had just put a run up for a person's decision")
+        self._healthy.send_signal(signal.SIGCONT)
+        self.stage.await_rest()
+
+    def again(self) -> None:
+        """Workers die that repeat a call because a person said so."""
+        self._healthy.send_signal(signal.SIGSTOP)
+        repeating = [self._fork(point) for point in AGAIN]
+        self._up(*repeating)
+        self.stage.settle()
+        self._nursery.await_end(*repeating)
+        self._say(f"{len(repeating)} workers died repeating a call that a person had cleared")
+        self._healthy.send_signal(signal.SIGCONT)
+        self.stage.await_rest()
+        self.stage.settle()
+
+    def hand_back(self) -> None:
+        """A worker that is told to stop hands its run back, and dies before it rings."""
+        self.stage.await_rest()
+        self._healthy.send_signal(signal.SIGSTOP)
+        victim = self._fork("after-hand-back")
+        self._up(victim)
+        run = self._submit("linger")
+        self._stack.until(lambda: self.stage.entries(run, "tool.called"), "the call")
+        self._healthy.send_signal(signal.SIGCONT)
+        victim.send(signal.SIGTERM)
+        self._nursery.await_end(victim)
+        self._say("a worker died that had just handed its run back")
+        self.stage.await_ends(run)
+
+    def put_off(self) -> None:
+        """A worker puts a failed run off, and dies before it remembers to ring."""
+        self._healthy.send_signal(signal.SIGSTOP)
+        victim = self._fork("after-put-off")
+        self._up(victim)
+        self.stage.agent("fail", retry=_RETRY)
+        run = self._submit("fail")
+        self._stack.until(lambda: self.stage.entries(run, "run.claimed"), "the claim")
+        self._healthy.send_signal(signal.SIGCONT)
+        self._nursery.await_end(victim)
+        self._say("a worker died that had just put a failed run off")
+        self.stage.await_ends(run)
+
+    def submission(self) -> None:
+        """A process that submits dies before it rings; the same is submitted once more."""
+        agent, task = self.stage.agent("note").name, self.stage.new_task()
+        words = ["agent", "run", agent, task, "--env", ENVIRONMENT, "--idempotency-key", task]
+        self._nursery.await_end(self._fork("after-submit", words=words))
+        self._say("a process died that had just stored a submission")
+        repeated = self._nursery.fork("after-claim", words=words)
+        self._nursery.await_end(repeated)
+        self.scripts[self.stage.acknowledged(task)] = "submitted"
+
+    def _submit(self, kind: str) -> int:
+        run = self.stage.submit(kind)
+        self.stage.ring(_SPARE_BELLS)
+        self.scripts[run] = kind
+        return run
+
+    def _fork(self, point: str, *, passage: int = 1, words: Sequence[str] = ("worker",)) -> Victim:
+        victim = self._nursery.fork(point, passage=passage, words=words)
+        self.victims.append(victim)
+        return victim
+
+    def _up(self, *victims: Victim) -> None:
+        pids = {victim.pid for victim in victims}
+        self._stack.until(lambda: pids <= self.stage.workers(), "a worker")
+
+
+def judge(
     report: Report,
-    stage: Stage,
-    records: list[RunRecord],
-    victims: Mapping[int, tuple[str, str]],
-    doubts: int,
+    outcome: Outcome,
+    scripts: Mapping[int, str],
+    victims: Sequence[Victim],
+    *,
+    expected: Mapping[Case, Expected] = EXPECTED,
+    again: Sequence[str] = tuple(AGAIN),
 ) -> None:
-    effects = stage.effects()
-    found = check(records, effects, writing=WRITING, submitted=frozenset(stage.submitted))
-    report.violations += [str(violation) for violation in found]
-    asked = 0
-    for record in records:
-        script, point = victims.get(record.run_id, ("note", "rehearsal"))
-        count = sum(effect.key.startswith(f"{record.run_id}:") for effect in effects)
-        where = f"run {record.run_id} ({script}, {point})"
-        report.expect(record.status == "succeeded", f"{where} is {record.status}: {record.error}")
-        report.expect(count == (script == "note"), f"{where} had {count} effects")
-        decided = [each for each in record.journal if each.kind == "run.decided"]
-        asked += len(decided)
+    """Hold each run, by its script and its first owner's point, against what is expected.
+
+    Each case must have occurred, and a second death at each point of ``again``.
+    """
+    for victim in victims:
         report.expect(
-            bool(decided) == (script == "note" and point in _IN_DOUBT),
-            f"{where}: a person decided {len(decided)} calls",
+            victim.returncode == -signal.SIGKILL,
+            f"{victim}: the process ended with {victim.returncode}, it did not come to its point",
         )
-        verdicts = {each.payload["decision"] for each in decided}
-        wanted = {"happened" if point in _HAPPENED else "repeat"} if decided else set()
-        report.expect(verdicts == wanted, f"{where}: the person said {verdicts}")
-    report.expect(asked == doubts, f"{asked} decisions are journaled, {doubts} were made")
-    report.count(effects=len(effects), calls_decided_by_a_person=asked)
+    outcome.judge_history(report)
+    by_pid = {victim.pid: victim for victim in victims}
+    missing = set(expected)
+    died_again = []
+    for record in outcome.runs:
+        first = by_pid.get(owner(record.of("run.claimed")[0])) if record.fence else None
+        kind = scripts.get(record.run_id, "")
+        if first is None or kind == "submitted":
+            wanted, where = Expected(fence=1), kind
+        else:
+            case = (kind, first.point, first.passage)
+            missing.discard(case)
+            wanted, where = expected.get(case, Expected()), f"{kind}, {first}"
+        repeating = [by_pid[pid] for pid in _died(record)[1:] if pid in by_pid]
+        died_again += [victim.point for victim in repeating]
+        _judge_run(report, outcome, record, _repeated(wanted, repeating), where)
+        found = waits(record) if kind == "submitted" else waits(record)[1:]
+        report.expect(
+            all(seconds <= FOUND_WITHIN for seconds in found),
+            f"{where}: it waited for {[round(seconds, 1) for seconds in found]} s",
+            run=record.run_id,
+        )
+    report.expect(not missing, f"nobody died on {sorted(missing)}")
+    report.expect(
+        sorted(died_again) == sorted(again),
+        f"died repeating a call: {died_again}, not {list(again)}",
+    )
+    report.count(
+        processes_killed=len(victims),
+        points=len({victim.point for victim in victims}),
+        calls_decided_by_a_person=sum(len(run.of("run.decided")) for run in outcome.runs),
+        longest_wait_for_a_worker=round(
+            max((s for run in outcome.runs for s in waits(run)[1:]), default=0.0), 1
+        ),
+    )
+
+
+def _judge_run(
+    report: Report, outcome: Outcome, record: RunRecord, wanted: Expected, where: str
+) -> None:
+    last, reason = _put_back(record)
+    decisions = tuple(each.payload["decision"] for each in record.of("run.decided"))
+    found = Expected(
+        fence=record.fence,
+        last=last,
+        reason=reason if last else wanted.reason,
+        requests=outcome.asked.get(record.run_id, 0),
+        announced=len(record.of("tool.called")),
+        decisions=decisions,
+    )
+    report.expect(found == wanted, f"{where}: {found}, not {wanted}", run=record.run_id)
+    waited = len(record.of("run.waiting"))
+    report.expect(
+        waited == len(wanted.decisions),
+        f"{where}: a person was asked {waited} times, not {len(wanted.decisions)}",
+        run=record.run_id,
+    )
+
+
+def _repeated(wanted: Expected, victims: Sequence[Victim]) -> Expected:
+    """What is expected when more workers died that repeated the call for a person."""
+    said = [AGAIN.get(victim.point, "") for victim in victims]
+    return Expected(
+        fence=wanted.fence + 2 * len(said),
+        last=wanted.last,
+        reason=wanted.reason,
+        requests=wanted.requests,
+        announced=wanted.announced + said.count("repeat"),
+        decisions=(*wanted.decisions, *said),
+    )
+
+
+def _put_back(record: RunRecord) -> tuple[str, str]:
+    """The entry before the run was first put back, and the reason; "" where it never was."""
+    before: Happening | None = None
+    for each in record.journal:
+        if each.kind == "run.released" and before is not None:
+            return before.kind, str(each.payload["reason"])
+        before = each
+    return "", ""
+
+
+def _died(record: RunRecord) -> list[int]:
+    """The process ids of the owners whose lease ran out, in order."""
+    found, last = [], 0
+    for each in record.journal:
+        if each.kind == "run.claimed":
+            last = owner(each)
+        elif each.kind == "run.released" and each.payload["reason"] == "lease_expired":
+            found.append(last)
+    return found

@@ -3,65 +3,116 @@
 import itertools
 import signal
 import time
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
 
-from station.embedded.drills.history import check
+from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
-from station.embedded.drills.stack import Stack, until
-from station.embedded.drills.stage import KINDS, SCRIPTS, WRITING, Stage
+from station.embedded.drills.scripts import DONE, KINDS, kinds, look, note, script, turn
+from station.embedded.drills.stack import Stack, staged
+from station.embedded.drills.stage import Stage
+from station.embedded.process import GuardedProcess
 
-PROMISE = "rolling restarts fail no healthy run"
 GONE = 25.0
-_ROUNDS, _WORKERS, _AT_ONCE = 2, 2, 12
+_REPLACED, _AT_ONCE = 3, 8
+_GRACE = 3.0
+_SCRIPTS = [
+    *kinds(2.0),
+    script("long", *[turn(note(), look(1.0))] * 6, DONE),
+    script("slow", turn(note(after=_GRACE + 10.0)), DONE),
+]
 
 
-def drain(options: Options, say: Say) -> Report:
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """How a worker went that was told to."""
+
+    seconds: float
+    returncode: int | None
+    forgotten: bool
+    """It is no longer listed as a worker."""
+
+
+def drain(report: Report, options: Options, say: Say) -> None:
     """Replace the workers one by one while runs keep coming."""
-    report = Report(drill="drain", promise=PROMISE, seed=options.seed)
-    slowest = 0.0
-    with Stack(say, scripts=SCRIPTS, lease=6.0, shutdown_grace="4s") as stack:
+    del options
+    with staged(report, say, scripts=_SCRIPTS, lease=6.0, shutdown_grace=f"{_GRACE:g}s") as stack:
         stage = Stage(stack)
         stack.keeper()
-        workers = [stack.worker() for _ in range(_WORKERS)]
-        stage.rehearse()
-        stack.await_workers(*workers)
-
-        kinds = itertools.cycle(KINDS)
+        worker = stack.worker()
+        stack.await_workers(worker)
+        upcoming = itertools.cycle(KINDS)
 
         def keep_busy() -> None:
+            stage.settle()
             for _ in range(_AT_ONCE - stage.unfinished()):
-                stage.submit(next(kinds))
+                stage.submit(next(upcoming))
 
-        for number in range(_ROUNDS * _WORKERS):
+        exits: list[Exit] = []
+        slow: set[int] = set()
+        for _ in range(_REPLACED):
             fresh = stack.worker()
-            until(lambda fresh=fresh: fresh.pid in stage.workers(), "a worker", each=keep_busy)  # type: ignore[misc]
-            old = workers.pop(0)
-            workers.append(fresh)
-            began = time.monotonic()
-            old.send_signal(signal.SIGTERM)
-            until(lambda old=old: old.returncode is not None, "its end", each=keep_busy)  # type: ignore[misc]
-            took = time.monotonic() - began
-            slowest = max(slowest, took)
-            say(f"replaced worker {number + 1}: gone in {took:.1f} s, exit code {old.returncode}")
-            report.expect(old.returncode == 0, f"a worker ended with {old.returncode}")
-        until(lambda: not stage.unfinished(), "the end of every run")
-        _judge(report, stage)
-    report.expect(slowest <= GONE, f"a worker took {slowest:.1f} s to go, promised are {GONE:g}")
-    report.count(restarts=_ROUNDS * _WORKERS, slowest_exit_seconds=round(slowest, 1))
-    return report
+            stack.until(lambda pid=fresh.pid: pid in stage.workers(), "a worker", each=keep_busy)  # type: ignore[misc]
+            chosen = [stage.submit("slow"), stage.submit("long"), stage.submit("long")]
+            slow.add(chosen[0])
+            stack.until(lambda chosen=chosen: _have_effects(stage, chosen), "their effects")  # type: ignore[misc]
+            if stage.owner(chosen[0]) == fresh.pid:
+                worker, fresh = fresh, worker
+            exits.append(_replace(stack, stage, worker, keep_busy))
+            worker = fresh
+            say(f"replaced a worker: gone in {exits[-1].seconds:.1f} s")
+        stage.await_ends()
+        judge(report, stage.outcome(), exits, slow)
 
 
-def _judge(report: Report, stage: Stage) -> None:
-    records, effects = stage.records(), stage.effects()
-    found = check(records, effects, writing=WRITING, submitted=frozenset(stage.submitted))
-    report.violations += [str(violation) for violation in found]
-    handed_back = 0
-    for record in records:
+def _have_effects(stage: Stage, runs: Sequence[int]) -> bool:
+    """Each of the runs is under way."""
+    keys = [effect.key for effect in stage.effects()]
+    return all(any(key.startswith(f"{run}:") for key in keys) for run in runs)
+
+
+def _replace(
+    stack: Stack, stage: Stage, worker: GuardedProcess, keep_busy: Callable[[], None]
+) -> Exit:
+    """Have the worker go; another is there already."""
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    stack.until(lambda: worker.returncode is not None, "a worker's end", each=keep_busy)
+    return Exit(
+        seconds=time.monotonic() - began,
+        returncode=worker.returncode,
+        forgotten=worker.pid not in stage.workers(),
+    )
+
+
+def judge(report: Report, outcome: Outcome, exits: Sequence[Exit], slow: Set[int]) -> None:
+    """Every worker went in time and in order, and only the slow runs were asked about."""
+    for went in exits:
+        report.expect(went.returncode == 0, f"a worker ended with {went.returncode}")
         report.expect(
-            record.status == "succeeded", f"run {record.run_id} is {record.status}: {record.error}"
+            went.seconds <= GONE, f"a worker took {went.seconds:.1f} s to go, not {GONE:g}"
         )
-        for event in record.journal:
-            if event.kind == "run.released":
-                reason = event.payload["reason"]
-                handed_back += reason == "drained"
-                report.expect(reason == "drained", f"run {record.run_id} was released: {reason}")
-    report.count(runs=len(records), runs_handed_back=handed_back, effects=len(effects))
+        report.expect(went.forgotten, "a worker that has gone is still listed")
+    outcome.judge_history(report)
+    handed_back = 0
+    for run in outcome.runs:
+        for released in run.of("run.released"):
+            reason = released.payload["reason"]
+            handed_back += reason == "drained"
+            report.expect(reason == "drained", f"it was released: {reason}", run=run.run_id)
+        decided = [each.payload["decision"] for each in run.of("run.decided")]
+        wanted = ["happened"] if run.run_id in slow else []
+        report.expect(decided == wanted, f"a person said {decided}, not {wanted}", run=run.run_id)
+        asked = outcome.asked.get(run.run_id, 0)
+        again = sum(released.payload["reason"] == "drained" for released in run.of("run.released"))
+        report.expect(
+            run.steps <= asked <= run.steps + again,
+            f"{asked} requests for {run.steps} answers, though it was handed back {again} times",
+            run=run.run_id,
+        )
+    report.expect(handed_back, "no run was handed back: no worker had one when it was told to go")
+    report.count(
+        restarts=len(exits),
+        runs_handed_back=handed_back,
+        slowest_exit_seconds=round(max((went.seconds for went in exits), default=0.0), 1),
+    )

@@ -7,16 +7,25 @@ tool server counted against the guarantees of ``docs/guarantees.md``.
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import pairwise
+from datetime import datetime, timedelta
 from typing import Any
 
 TERMINAL = frozenset({"succeeded", "failed", "timed_out", "cancelled"})
 _WORK = frozenset(
     {"model.answered", "model.retried", "tool.called", "tool.returned", "output.rejected"}
 )
-_CLOCKS = 0.25
-"""Seconds by which the tool server's clock may be ahead of the database's."""
+_OWNERS = _WORK | {"run.waiting", "run.released"}
+"""Only who owns the run may write these."""
+_THEN = {
+    "run.claimed": "running",
+    "run.released": "queued",
+    "run.decided": "queued",
+    "run.waiting": "waiting",
+}
+_WITHOUT_OWNER = frozenset({"cancelled", "timed_out"})
+"""These endings may come to a run that nobody owns."""
+_CLOCKS = timedelta(seconds=0.25)
+"""By how much the tool server's clock and the database's may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +46,13 @@ class RunRecord:
     status: str
     fence: int
     last_seq: int
+    steps: int
     journal: Sequence[Happening]
     error: str = ""
+
+    def of(self, kind: str) -> list[Happening]:
+        """The entries of one kind."""
+        return [each for each in self.journal if each.kind == kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +65,7 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """One broken promise. ``name`` is stable."""
+    """One broken promise. ``name`` is stable; ``run_id`` is 0 where it is about no run."""
 
     name: str
     run_id: int
@@ -66,7 +80,8 @@ def check(
     effects: Sequence[Effect],
     *,
     writing: frozenset[str],
-    submitted: frozenset[int] = frozenset(),
+    submitted: frozenset[int] | None = None,
+    witnessed: bool = False,
 ) -> list[Violation]:
     """Every violation in the history.
 
@@ -74,20 +89,29 @@ def check(
         runs: all rows with their journals.
         effects: what the tools did, each under ``run:step:index``.
         writing: the model's names of the tools that have an effect each time they are called.
-        submitted: the runs whose submission was acknowledged.
+        submitted: the runs whose submission was acknowledged; ``None``: not known.
+        witnessed: whoever decided about calls in doubt saw the effects, so that no call has more
+            than one.
     """
     known = {run.run_id for run in runs}
     by_run: dict[str, list[Effect]] = defaultdict(list)
     for effect in effects:
         by_run[effect.key.partition(":")[0]].append(effect)
-    found = [
-        Violation(name="lost_run", run_id=run_id, detail="acknowledged, and there is no row")
-        for run_id in sorted(submitted - known)
-    ]
+    found = []
+    if submitted is not None:
+        found += [
+            Violation(name="lost_run", run_id=run_id, detail="acknowledged, and there is no row")
+            for run_id in sorted(submitted - known)
+        ]
+        found += [
+            Violation(name="stray_run", run_id=run_id, detail="there is a row nobody asked for")
+            for run_id in sorted(known - submitted)
+        ]
     for run in runs:
         found += _journal(run)
         found += _life(run)
-        found += _effects(run, by_run.pop(str(run.run_id), []), writing)
+        found += _steps(run)
+        found += _effects(run, by_run.pop(str(run.run_id), []), writing, witnessed=witnessed)
     found += [
         Violation(name="effect_without_intent", run_id=0, detail=f"{effect.key!r} is of no run")
         for strays in by_run.values()
@@ -97,7 +121,7 @@ def check(
 
 
 def _journal(run: RunRecord) -> Iterator[Violation]:
-    """Numbers without gaps, one ending, nothing behind it."""
+    """Numbers without gaps, one ending, nothing behind it; the run has come to something."""
     numbers = [each.seq for each in run.journal]
     if numbers != list(range(1, run.last_seq + 1)):
         yield Violation(
@@ -105,7 +129,7 @@ def _journal(run: RunRecord) -> Iterator[Violation]:
             run_id=run.run_id,
             detail=f"numbers {_shown(numbers)}, the row says {run.last_seq}",
         )
-    ends = [each.seq for each in run.journal if each.kind == "run.finished"]
+    ends = [each.seq for each in run.of("run.finished")]
     if len(ends) > 1:
         yield Violation(
             name="two_terminal_events", run_id=run.run_id, detail=f"numbers {_shown(ends)}"
@@ -117,36 +141,41 @@ def _journal(run: RunRecord) -> Iterator[Violation]:
     waits = bool(run.journal) and run.journal[-1].kind == "run.waiting"
     if run.status not in TERMINAL and not (run.status == "waiting" and waits):
         yield Violation(name="lost_run", run_id=run.run_id, detail=f"it is {run.status} for ever")
-    if (run.status in TERMINAL) != bool(ends):
-        yield Violation(
-            name="row_differs_from_journal",
-            run_id=run.run_id,
-            detail=f"the row is {run.status}, the journal has {len(ends)} ending(s)",
-        )
 
 
 def _life(run: RunRecord) -> Iterator[Violation]:
-    """One owner at a time, each with a fence of its own; work only by an owner."""
-    state = "queued"
+    """One owner at a time, each with a fence of its own; work and endings only by an owner."""
+    state, stopped = "queued", False
     for each in run.journal:
-        match each.kind:
-            case "run.claimed":
-                if state != "queued":
-                    yield Violation(
-                        name="two_owners", run_id=run.run_id, detail=f"{each.seq}: claimed {state}"
-                    )
-                state = "running"
-            case "run.released" | "run.decided":
-                state = "queued"
-            case "run.waiting":
-                state = "waiting"
-            case kind if kind in _WORK and state != "running":
+        if each.kind == "run.finished":
+            status = str(each.payload.get("status"))
+            if not (state == "running" or status in _WITHOUT_OWNER or stopped):
                 yield Violation(
-                    name="work_without_owner",
+                    name="ended_without_owner",
                     run_id=run.run_id,
-                    detail=f"{each.seq}: {kind} while {state}",
+                    detail=f"{each.seq}: {status} while {state}",
                 )
-    claims = sum(each.kind == "run.claimed" for each in run.journal)
+            state = status
+            break  # what comes behind it is named by itself
+        if each.kind == "run.claimed" and state != "queued":
+            yield Violation(
+                name="two_owners", run_id=run.run_id, detail=f"{each.seq}: claimed {state}"
+            )
+        if each.kind in _OWNERS and state != "running":
+            yield Violation(
+                name="work_without_owner",
+                run_id=run.run_id,
+                detail=f"{each.seq}: {each.kind} while {state}",
+            )
+        stopped = each.kind == "run.decided" and (stopped or each.payload.get("decision") == "stop")
+        state = _THEN.get(each.kind, state)
+    if run.status != state:
+        yield Violation(
+            name="row_differs_from_journal",
+            run_id=run.run_id,
+            detail=f"the row is {run.status}, by the journal it is {state}",
+        )
+    claims = len(run.of("run.claimed"))
     if claims != run.fence:
         yield Violation(
             name="claim_without_fence",
@@ -155,101 +184,123 @@ def _life(run: RunRecord) -> Iterator[Violation]:
         )
 
 
+def _steps(run: RunRecord) -> Iterator[Violation]:
+    """Each step answered once and counted once, each call with one result at most."""
+    steps = [each.payload["step"] for each in run.of("model.answered")]
+    if steps != list(range(1, len(steps) + 1)):
+        yield Violation(
+            name="step_answered_twice",
+            run_id=run.run_id,
+            detail=f"the answers are of the steps {_shown(steps)}",
+        )
+    if run.steps != len(steps):
+        yield Violation(
+            name="steps_miscounted",
+            run_id=run.run_id,
+            detail=f"{len(steps)} answers, the row counts {run.steps}",
+        )
+    results: Counter[str] = Counter()
+    open_calls: dict[str, str] = {}
+    for each in run.journal:
+        if each.kind == "tool.called":
+            open_calls[each.payload["call_id"]] = _key(run, each)
+        elif each.kind == "tool.returned":
+            results[_key(run, each)] += 1
+        elif each.kind == "run.decided" and each.payload["decision"] == "happened":
+            results[open_calls.get(each.payload["call_id"], "")] += 1
+    for key, count in results.items():
+        if count > 1:
+            yield Violation(
+                name="two_results", run_id=run.run_id, detail=f"{key} has {count} results"
+            )
+
+
 @dataclass(kw_only=True)
-class _Calls:
-    """What the journal of a run says of its calls of writing tools, by key."""
+class _Call:
+    """What the journal of a run says of one call of a writing tool."""
 
-    announced: dict[str, datetime] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
-    """They had their effect: the tool or a person said so."""
-    repeats: Counter[str] = field(default_factory=Counter)
-    """How often a person had the call repeated."""
+    key: str
+    stretches: list[list[datetime]] = field(default_factory=list)
+    """From each time it was announced to its result, or the decision about it, if there is one."""
+    repeats: int = 0
+    """How often a person had it repeated."""
+
+    def announce(self, at: datetime) -> None:
+        if not self.stretches or len(self.stretches[-1]) == 2:
+            self.stretches.append([at])
+
+    def settle(self, at: datetime) -> None:
+        if self.stretches and len(self.stretches[-1]) == 1:
+            self.stretches[-1].append(at)
+
+    def covers(self, at: datetime) -> bool:
+        """Whether it was announced at that time and had no known outcome."""
+        return any(
+            stretch[0] - _CLOCKS <= at and (len(stretch) == 1 or at <= stretch[1] + _CLOCKS)
+            for stretch in self.stretches
+        )
 
 
-def _calls(run: RunRecord, writing: frozenset[str]) -> _Calls:
-    calls = _Calls()
-    keys: dict[str, str] = {}
+def _calls(run: RunRecord, writing: frozenset[str]) -> dict[str, _Call]:
+    calls: dict[str, _Call] = {}
+    by_id: dict[str, _Call] = {}
     for each in run.journal:
         payload = each.payload
-        if each.kind == "run.decided" and payload.get("call_id") in keys:
-            key = keys[payload["call_id"]]
-            calls.repeats[key] += payload["decision"] == "repeat"
-            if payload["decision"] == "happened":
-                calls.done.add(key)
+        if each.kind == "run.decided" and payload.get("call_id") in by_id:
+            call = by_id[payload["call_id"]]
+            call.settle(each.at)
+            call.repeats += payload["decision"] == "repeat"
         elif payload.get("tool") in writing:
-            key = f"{run.run_id}:{payload['step']}:{payload['index']}"
+            key = _key(run, each)
             if each.kind == "tool.called":
-                calls.announced.setdefault(key, each.at)
-                keys[payload["call_id"]] = key
-            elif each.kind == "tool.returned" and not payload["is_error"]:
-                calls.done.add(key)
+                call = by_id[payload["call_id"]] = calls.setdefault(key, _Call(key=key))
+                call.announce(each.at)
+            elif each.kind == "tool.returned":
+                if key in calls:
+                    calls[key].settle(each.at)
+                elif not payload["is_error"]:
+                    calls[key] = _Call(key=key)
     return calls
 
 
 def _effects(
-    run: RunRecord, effects: Sequence[Effect], writing: frozenset[str]
+    run: RunRecord, effects: Sequence[Effect], writing: frozenset[str], *, witnessed: bool
 ) -> Iterator[Violation]:
     """No effect unannounced, none twice without a person, none missing from a success."""
     calls = _calls(run, writing)
     counts = Counter(effect.key for effect in effects)
     for key, count in counts.items():
-        if count > 1 + calls.repeats[key]:
+        asked = calls[key].repeats if key in calls else 0
+        if count > 1 + (0 if witnessed else asked):
             yield Violation(
                 name="effect_repeated",
                 run_id=run.run_id,
-                detail=f"{key} happened {count} times, people asked for {calls.repeats[key]} more",
+                detail=f"{key} happened {count} times, people asked for {asked} more",
             )
     for effect in effects:
-        intent = calls.announced.get(effect.key)
-        if intent is None or (intent - effect.at).total_seconds() > _CLOCKS:
+        call = calls.get(effect.key)
+        if call is None or not call.stretches or effect.at < call.stretches[0][0] - _CLOCKS:
             yield Violation(
                 name="effect_without_intent",
                 run_id=run.run_id,
                 detail=f"{effect.key} happened before the journal announced it",
             )
+        elif not call.covers(effect.at):
+            yield Violation(
+                name="effect_out_of_its_time",
+                run_id=run.run_id,
+                detail=f"{effect.key} happened at {effect.at:%H:%M:%S.%f}, when it had its result "
+                "or a person had decided about it",
+            )
     if run.status == "succeeded":
-        for key in sorted((calls.done | calls.announced.keys()) - counts.keys()):
+        for key in sorted(calls.keys() - counts.keys()):
             yield Violation(
                 name="success_without_effect", run_id=run.run_id, detail=f"{key} never happened"
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reclaim:
-    """Seconds from a worker's death until a run it held was free, and until it was claimed."""
-
-    freed: float
-    claimed: float
-
-
-def reclaims(runs: Sequence[RunRecord], kills: Sequence[tuple[int, datetime]]) -> list[Reclaim]:
-    """How long each run of a worker that died waited for the next one.
-
-    ``kills`` are process ids and times. Runs that their keeper gave up are left out.
-    """
-    deaths: dict[str, list[datetime]] = defaultdict(list)
-    for pid, at in kills:
-        deaths[str(pid)].append(at)
-    found = []
-    for run in runs:
-        claims = [each for each in run.journal if each.kind == "run.claimed"]
-        for claim, following in pairwise(claims):
-            owner = str(claim.payload["worker"]).split(":")[-2]
-            between = [each for each in run.journal if claim.seq < each.seq < following.seq]
-            freed = [
-                each.at
-                for each in between
-                if each.kind == "run.released" and each.payload.get("reason") == "lease_expired"
-            ]
-            died = [at for at in deaths[owner] if claim.at <= at <= following.at]
-            if freed and died:
-                found.append(
-                    Reclaim(
-                        freed=(freed[0] - died[0]).total_seconds(),
-                        claimed=(following.at - died[0]).total_seconds(),
-                    )
-                )
-    return found
+def _key(run: RunRecord, each: Happening) -> str:
+    return f"{run.run_id}:{each.payload['step']}:{each.payload['index']}"
 
 
 def _shown(numbers: Sequence[int]) -> str:

@@ -3,57 +3,69 @@
 import contextlib
 import logging
 import os
+import re
 import secrets
 import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
-from station.core.errors import StationError
-from station.embedded.drills.report import Say
-from station.embedded.ports import LOOPBACK, free_port
+from station.embedded import throwaway
+from station.embedded.drills.failures import BUSY, DrillFailed, NotInTime, explained, keep
+from station.embedded.drills.history import TERMINAL
+from station.embedded.drills.report import Report, Say
+from station.embedded.drills.rows import read_records
+from station.embedded.ports import LOOPBACK
 from station.embedded.postgres import Postgres
-from station.embedded.probes import tcp_ready
 from station.embedded.process import Command, GuardedProcess
 from station.embedded.valkey import Valkey
 
 T = TypeVar("T")
+PREFIX = "station-drill-"
 _POLL = 0.05
-_UP = 90.0
-ENVIRONMENT = "drill"
+_UP = 180.0
+_GONE = 10.0
+_LISTENING = re.compile(r"listening on (\d+)")
 
 
-class DrillFailed(StationError):
-    """A drill could not be carried out."""
-
-    code = "drill_failed"
-
-
-def until(
-    holds: Callable[[], T], what: str, *, within: float = _UP, each: Callable[[], object] = bool
-) -> T:
-    """Wait until ``holds()`` is true and return its value; call ``each`` between two looks.
+@contextlib.contextmanager
+def staged(report: Report, say: Say, **described: Any) -> Iterator["Stack"]:
+    """A :class:`Stack` for the block. Its logs are kept where the promise did not hold.
 
     Raises:
-        DrillFailed: it did not come true in time.
+        DrillFailed: the machine, or a service of the stack, did not do what it was asked to.
     """
-    deadline = time.monotonic() + within
-    while not (value := holds()):
-        if time.monotonic() > deadline:
-            raise DrillFailed(f"Waited {within:.0f} s for {what}.")
-        each()
-        time.sleep(_POLL)
-    return value
+    with explained(report):
+        throwaway.sweep(PREFIX)
+        with contextlib.closing(Stack(say, **described)) as stack:
+            try:
+                stack.start()
+                yield stack
+            except Exception:
+                _keep(report, stack, say)
+                raise
+            if not report.held:
+                _keep(report, stack, say)
+
+
+def _keep(report: Report, stack: "Stack", say: Say) -> None:
+    """Keep what tells how it came to this: the logs, and the journals of the runs concerned."""
+    records = []
+    with contextlib.suppress(Exception):  # there may be no database any more, nor its tables
+        records = read_records(report.offenders or None)
+    if not report.offenders:
+        records = [record for record in records if record.status not in TERMINAL]
+    report.kept = keep(stack.folder, report.drill, records)
+    if report.kept is not None:
+        say(f"its logs and journals are in {report.kept}")
 
 
 class Stack:
-    """Everything a drill needs, on free ports, gone when the ``with`` block ends.
+    """Everything a drill needs, on free ports; gone when it is closed.
 
     It claims this process: variables named ``STN_…`` are replaced by its own, and Django is set up
     on its database. So there is one in the life of a process.
@@ -66,18 +78,21 @@ class Stack:
         scripts: Sequence[Mapping[str, Any]] = (),
         lease: float = 6.0,
         slots: int = 8,
+        ai: Mapping[str, Any] | None = None,
         **queue: Any,
     ) -> None:
         """Describe it.
 
         Args:
             say: gets a line for each thing that takes time.
-            scripts: what the model plays; an agent is made for each, named after it.
+            scripts: what the model plays; each is the model of its name.
             lease: seconds a worker holds a run without renewing.
             slots: runs at once in one worker.
+            ai: further settings of the section ``ai``.
             queue: further settings of the section ``execution_queue``.
         """
         self._say, self._scripts, self.lease = say, scripts, lease
+        self._ai = ai or {}
         self._queue = {
             "workers": slots,
             "lease": f"{lease}s",
@@ -86,61 +101,63 @@ class Stack:
             "buffer_size": 1_000_000,
             **queue,
         }
-        self.folder = Path(tempfile.mkdtemp(prefix="station-drill-"))
-        self.folder.chmod(0o711)
+        self.folder = throwaway.new_folder(PREFIX)
         # A killed server loses no commit without fsync; a killed machine might.
         settings = {"max_connections": "200", "fsync": "off", "full_page_writes": "off"}
         self.postgres = Postgres(self.folder, settings=settings)
         self.valkey = Valkey(self.folder)
         self.sink = self.folder / "sink"
-        self.tools_port = free_port()
-        self._ending = contextlib.ExitStack()
+        self.tools_port = 0
+        self._tools: GuardedProcess | None = None
         self._processes: list[GuardedProcess] = []
+        self._ending = contextlib.ExitStack()
+        self._ending.callback(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        with contextlib.ExitStack() as starting:
-            starting.callback(shutil.rmtree, self.folder, ignore_errors=True)
-            starting.callback(self.postgres.remove)
-            starting.callback(self.valkey.stop)
-            starting.callback(self._end_processes)
-            more = ", a scripted model and a tool server" if self._scripts else ""
-            self._say(f"starting PostgreSQL and Valkey{more}")
-            self.postgres.start()
-            self.valkey.start()
-            base_url = starting.enter_context(self._model())
+    def start(self) -> None:
+        """Start the services, and set up Django on them."""
+        more = ", a scripted model and a tool server" if self._scripts else ""
+        self._say(f"starting PostgreSQL and Valkey{more}")
+        if self._scripts:
             self._start_tools()
-            self._configure(base_url)
-            _set_up_django()
-            self._ending = starting.pop_all()
-        return self
+        self._ending.callback(self.postgres.remove)
+        self.postgres.start()
+        self._ending.callback(self.valkey.stop)
+        self.valkey.start()
+        self._configure(self._ending.enter_context(self._model()))
+        self._ending.callback(self.quiet)
+        _set_up_django()
+        if self._scripts:
+            self.tools_port = self.until(self._listening, "the tool server")
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """End everything that was started, and remove the folder."""
         self._ending.close()
 
     @property
     def log(self) -> Path:
-        """What all its processes say."""
+        """What all its processes say, but for the tool server."""
         return self.folder / "log"
 
-    def start(self, *words: str) -> GuardedProcess:
-        """Start ``python -m …`` with the stack's configuration; it cannot outlive this process."""
-        descriptor = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
-            command = Command(argv=[sys.executable, "-m", *words], env=dict(os.environ))
-            process = GuardedProcess(command, output=descriptor)
-        finally:
-            os.close(descriptor)
+    def run(self, *words: str, slots: int | None = None) -> GuardedProcess:
+        """Start ``python -m …`` with the stack's configuration; it cannot outlive this process.
+
+        ``slots`` is how many runs at once it carries, if it does and is an exception.
+        """
+        environment = dict(os.environ)
+        if slots is not None:
+            environment["STN_CONFIG"] = str(self._write_config(slots))
+        process = self._spawn(words, environment, self.log)
         self._processes = [old for old in self._processes if old.returncode is None]
         self._processes.append(process)
         return process
 
     def worker(self) -> GuardedProcess:
         """Start a worker; :meth:`await_workers` waits until it listens."""
-        return self.start("station.cli.main", "worker")
+        return self.run("station.cli.main", "worker")
 
     def keeper(self) -> GuardedProcess:
         """Start a keeper."""
-        return self.start("station.cli.main", "keeper")
+        return self.run("station.cli.main", "keeper")
 
     def await_workers(self, *processes: GuardedProcess) -> None:
         """Wait until the workers report themselves."""
@@ -150,17 +167,56 @@ class Stack:
 
         def reported() -> bool:
             if any(process.returncode is not None for process in processes):
-                raise DrillFailed(f"A worker ended at its start: {self.log.read_text()[-2000:]}")
+                raise DrillFailed(f"A worker ended at its start: {_end_of(self.log)}")
             return set(Worker.objects.values_list("pid", flat=True)) >= pids
 
-        until(reported, "the workers")
+        self.until(reported, "the workers")
 
-    def _end_processes(self) -> None:
+    def until(
+        self,
+        holds: Callable[[], T],
+        what: str,
+        *,
+        within: float = _UP,
+        each: Callable[[], object] = bool,
+    ) -> T:
+        """Wait until ``holds()`` is true and return its value; call ``each`` between two looks.
+
+        Raises:
+            NotInTime: it did not come true in time.
+            DrillFailed: :meth:`check` has found something.
+        """
+        deadline = time.monotonic() + within
+        while not (value := holds()):
+            self.check()
+            if time.monotonic() > deadline:
+                raise NotInTime(f"Waited {within:.0f} s for {what}.", fix=BUSY)
+            each()
+            time.sleep(_POLL)
+        return value
+
+    def came_true(
+        self, holds: Callable[[], object], *, within: float, each: Callable[[], object] = bool
+    ) -> bool:
+        """Whether ``holds()`` came true in time."""
+        try:
+            self.until(holds, "it", within=within, each=each)
+        except NotInTime:
+            return False
+        return True
+
+    def check(self) -> None:
+        """Raise :class:`DrillFailed` if what the drill counts with has ended by itself."""
+        if self._tools is not None and self._tools.returncode is not None:
+            said = _end_of(self._tools_log)
+            raise DrillFailed(f"The tool server ended with {self._tools.returncode}: {said}")
+
+    def quiet(self) -> None:
+        """End every process of Station, whatever it is doing; the services go on."""
         for process in self._processes:
-            process.send_signal(signal.SIGCONT)
             process.kill()
         for process in self._processes:
-            process.wait(10)
+            process.wait(_GONE)
 
     @contextlib.contextmanager
     def _model(self) -> Iterator[str]:
@@ -173,26 +229,39 @@ class Stack:
             self.model = model
             yield model.base_url
 
+    @property
+    def _tools_log(self) -> Path:
+        return self.folder / "tools.log"
+
     def _start_tools(self) -> None:
-        if self._scripts:
-            words = ("--sink", str(self.sink), "--http", str(self.tools_port))
-            self.start("toolservers.testing", *words)
-            until(tcp_ready(LOOPBACK, self.tools_port), "the tool server")
+        """It chooses its port when it binds it, so that nobody can be quicker."""
+        words = ("toolservers.testing", "--sink", str(self.sink), "--http", "0")
+        self._tools = self._spawn(words, dict(os.environ), self._tools_log)
+        self._ending.callback(self._tools.wait, _GONE)
+        self._ending.callback(self._tools.kill)
+
+    def _listening(self) -> int:
+        """The port of the tool server, once it listens."""
+        found = _LISTENING.search(self._tools_log.read_text())
+        return int(found[1]) if found else 0
+
+    def _spawn(
+        self, words: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> GuardedProcess:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            command = Command(argv=[sys.executable, "-m", *words], env=environment)
+            return GuardedProcess(command, output=descriptor)
+        finally:
+            os.close(descriptor)
 
     def _configure(self, base_url: str) -> None:
         for name in [name for name in os.environ if name.startswith("STN_")]:
             del os.environ[name]
-        config = self.folder / "config.yaml"
-        content = {
-            "execution_queue": self._queue,
-            "ai": {"provider": "openai", "base_url": base_url, "model": "answer"},
-            "database": {"max_connections": 12, "max_idle_connections": 2},
-            "log": {"level": "warn"},
-        }
-        config.write_text(yaml.safe_dump(content))
+        self._base_url = base_url
         os.environ.update(
             {
-                "STN_CONFIG": str(config),
+                "STN_CONFIG": str(self._write_config()),
                 "STN_DATABASE_URL": self.postgres.url,
                 "STN_REDIS_URL": self.valkey.url,
                 "STN_ENCRYPTION_KEY": secrets.token_hex(32),
@@ -200,6 +269,27 @@ class Stack:
                 "STN_DATA_DIR": str(self.folder / "data"),
             }
         )
+
+    def _write_config(self, slots: int | None = None) -> Path:
+        queue = self._queue if slots is None else {**self._queue, "workers": slots}
+        file = self.folder / ("config.yaml" if slots is None else f"config-{slots}.yaml")
+        content = {
+            "execution_queue": queue,
+            "ai": {
+                "provider": "openai",
+                "base_url": self._base_url,
+                "model": "answer",
+                **self._ai,
+            },
+            "database": {"max_connections": 12, "max_idle_connections": 2},
+            "log": {"level": "warn"},
+        }
+        file.write_text(yaml.safe_dump(content))
+        return file
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text(errors="replace")[-2000:].strip()
 
 
 def _set_up_django() -> None:

@@ -2,115 +2,115 @@
 
 import itertools
 import json
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from station.embedded.drills.history import TERMINAL, Effect, Happening, RunRecord
-from station.embedded.drills.stack import Stack, until
+from station.embedded.drills.history import TERMINAL, Effect
+from station.embedded.drills.outcome import Outcome
+from station.embedded.drills.person import decide_about
+from station.embedded.drills.rows import read_records, steady
+from station.embedded.drills.stack import Stack
 from station.embedded.ports import LOOPBACK
 
-T = TypeVar("T")
-_WITHOUT_DATABASE = 60.0
-_TASK = "{{input}}"
-_WRITES = "tools__append_keyed"
-NOTE = {"name": _WRITES, "arguments": {"text": _TASK}}
-WRITING = frozenset({_WRITES})
-_DONE = {"say": "done", "delay": 0.1}
-
-
-def look(seconds: float) -> dict[str, Any]:
-    """A call of the read-only tool, which takes that long."""
-    return {"name": "tools__sleep", "arguments": {"seconds": seconds}}
-
-
-SCRIPTS: list[dict[str, Any]] = [
-    {"name": "answer", "turns": [{"say": "done", "delay": 0.5}]},
-    {"name": "look", "turns": [{"tool_calls": [look(0.5)]}, _DONE]},
-    {"name": "note", "turns": [{"tool_calls": [NOTE], "delay": 0.1}, _DONE]},
-    {
-        "name": "two-notes",
-        "turns": [{"tool_calls": [NOTE, look(0.3)]}, {"tool_calls": [look(0.1), NOTE]}, _DONE],
-    },
-]
-SLOW = 8.0
-SLOW_SCRIPTS: list[dict[str, Any]] = [
-    *SCRIPTS,
-    {"name": "think-slowly", "turns": [{"say": "done", "delay": SLOW}]},
-    {"name": "look-slowly", "turns": [{"tool_calls": [look(SLOW)]}, {"tool_calls": [NOTE]}, _DONE]},
-]
-KINDS = ("answer", "look", "note", "two-notes")
+ENVIRONMENT = "drill"
+_ENDED_WITHIN = 90.0
 
 
 class Stage:
     """The runs of one drill. Everything here survives a database that goes away for a while."""
 
     def __init__(self, stack: Stack) -> None:
+        """Make the environment with its tools; the one that only looks is vouched for."""
         from agents import services as agents  # noqa: PLC0415 - Django is set up by the stack
         from station.accounts import services as accounts  # noqa: PLC0415
         from station.core.principal import system  # noqa: PLC0415
+        from toolservers import inspection  # noqa: PLC0415
         from toolservers import services as toolservers  # noqa: PLC0415
 
         self._stack = stack
         self.principal = system("drill")
-        self.environment = accounts.create_environment(self.principal, name="drill")
-        self._server = toolservers.add(
+        self.environment = accounts.create_environment(self.principal, name=ENVIRONMENT)
+        server = toolservers.add(
             self.principal,
             environment_id=self.environment.pk,
             name="tools",
             transport="http",
             url=f"http://{LOOPBACK}:{stack.tools_port}/mcp",
         )
+        found = inspection.discover(self.principal, server)
+        toolservers.approve(self.principal, found.get(name="sleep"))
         self._make = agents.create
         self._definition = agents.Definition
         self._agents: dict[str, Any] = {}
         self._numbers = itertools.count(1)
-        self.submitted: set[int] = set()
+        self._tasks: dict[str, int] = {}
+        self._in_time = True
 
-    def agent(self, script: str, name: str = "") -> Any:
-        """The agent that plays ``script``; another one for each ``name``."""
-        key = name or script
-        if key not in self._agents:
-            definition = self._definition(prompt="You drill.", model=script, tools=("tools/*",))
-            self._agents[key] = self._make(
+    def agent(self, script: str, **definition: Any) -> Any:
+        """The agent that plays ``script``; ``definition`` counts when it is made."""
+        if script not in self._agents:
+            self._agents[script] = self._make(
                 self.principal,
                 environment_id=self.environment.pk,
-                name=key,
-                definition=definition,
+                name=script,
+                definition=self._definition(
+                    prompt="You drill.", model=script, tools=("tools/*",), **definition
+                ),
             )
-        return self._agents[key]
+        return self._agents[script]
 
-    def submit(self, script: str, name: str = "") -> int:
+    def submit(self, script: str) -> int:
         """Submit a run whose task is unlike any other, until it is acknowledged; its id."""
         from runs import services  # noqa: PLC0415
 
-        agent = self.agent(script, name)
-        number = next(self._numbers)
-        request = services.Request(input=f"task {number}", data={})
-        run = steady(
-            lambda: services.submit(
-                self.principal, agent, request, idempotency_key=f"drill {number}"
-            )
-        )
-        self.submitted.add(run.pk)
+        agent = self.agent(script)
+        task = self.new_task()
+        request = services.Request(input=task, data={})
+        run = steady(lambda: services.submit(self.principal, agent, request, idempotency_key=task))
+        self._tasks[task] = run.pk
         return run.pk
 
-    def pause(self, *chosen: Any, paused: bool) -> None:
-        """Have no run of the agents (by default: of all) start, or have them start again."""
-        from agents import changes  # noqa: PLC0415
+    def new_task(self) -> str:
+        """A task unlike any other."""
+        return f"task {next(self._numbers)}"
 
-        for agent in chosen or self._agents.values():
-            changes.update(self.principal, agent, paused=paused)
+    def acknowledged(self, task: str) -> int:
+        """Somebody was told that the task is stored; the run that it was stored as first."""
+        from runs.models import Run  # noqa: PLC0415
 
-    def rehearse(self) -> None:
-        """Have a worker discover the tools, and vouch for the one that only looks."""
-        from toolservers import services as toolservers  # noqa: PLC0415
+        rows = Run.objects.filter(input=task).order_by("pk")
+        self._tasks[task] = steady(lambda: int(rows.values_list("pk", flat=True)[0]))
+        return self._tasks[task]
 
-        run = self.submit("note")
-        until(lambda: self.unfinished(run) == 0, "the rehearsal")
-        toolservers.approve(self.principal, self._server.tools.get(name="sleep"))
+    def ring(self, times: int) -> None:
+        """Ring so many bells."""
+        from runs.bell import ring  # noqa: PLC0415
+
+        ring(times)
+
+    def await_ends(
+        self,
+        *run_ids: int,
+        within: float = _ENDED_WITHIN,
+        each: Callable[[], object] | None = None,
+    ) -> bool:
+        """Wait until the runs (or all) have ended; whether they have.
+
+        What is in doubt is decided meanwhile, or what ``each`` does is done.
+        """
+        ended = self._stack.came_true(
+            lambda: not self.unfinished(*run_ids), within=within, each=each or self.settle
+        )
+        self._in_time = self._in_time and ended
+        return ended
+
+    def await_rest(self, *, within: float = _ENDED_WITHIN) -> None:
+        """Wait until every run has ended or waits for a person: nobody is on the way to one."""
+        moving = {"queued", "running"}
+        rested = self._stack.came_true(lambda: not moving & self.statuses().keys(), within=within)
+        self._in_time = self._in_time and rested
 
     def unfinished(self, *run_ids: int) -> int:
         """How many runs (of ``run_ids``, or of all) have not ended."""
@@ -127,86 +127,60 @@ class Stage:
         rows = Worker.objects.filter(started_at__lte=latest)
         return steady(lambda: set(rows.values_list("pid", flat=True)))
 
-    def statuses(self) -> Counter[str]:
-        """How many runs there are of each status."""
+    def owner(self, run_id: int) -> int | None:
+        """The process id of the worker that has the run now."""
         from runs.models import Run  # noqa: PLC0415
 
-        return Counter(steady(lambda: list(Run.objects.values_list("status", flat=True))))
+        name: str = steady(lambda: Run.objects.values_list("worker", flat=True).get(pk=run_id))
+        return int(name.split(":")[-2]) if name else None
 
-    def settle(self) -> int:
-        """Decide every call in doubt as a person would who can see the effects; how many."""
+    def statuses(self, *run_ids: int) -> Counter[str]:
+        """How many runs (of ``run_ids``, or of all) there are of each status."""
+        from runs.models import Run  # noqa: PLC0415
+
+        rows = Run.objects.filter(pk__in=run_ids) if run_ids else Run.objects.all()
+        return Counter(steady(lambda: list(rows.values_list("status", flat=True))))
+
+    def entries(self, run_id: int, kind: str) -> int:
+        """How many entries of a kind the run's journal has."""
+        from runs.models import RunEvent  # noqa: PLC0415
+
+        return steady(RunEvent.objects.filter(run_id=run_id, kind=kind).count)
+
+    def settle(self) -> None:
+        """Decide every call in doubt as a person would who can see the effects."""
         from runs.models import Run  # noqa: PLC0415
 
         waiting = steady(lambda: list(Run.objects.filter(status="waiting")))
-        return sum(self._decide(run) for run in waiting)
-
-    def _decide(self, run: Any) -> int:
-        from runs import decisions  # noqa: PLC0415
-        from station.core.errors import Conflict  # noqa: PLC0415
-
-        happened = {effect.key for effect in self.effects()}
-
-        def verdict(call: Mapping[str, Any]) -> decisions.Decision:
-            if f"{run.pk}:{call['step']}:{call['index']}" in happened:
-                kind, result = decisions.Verdict.HAPPENED, "appended, as the sink shows"
-            else:
-                kind, result = decisions.Verdict.REPEAT, ""
-            return decisions.Decision(call_id=call["call_id"], verdict=kind, result=result)
-
-        def decide() -> int:
-            chosen = [verdict(call) for call in decisions.open_calls(run)]
-            decisions.decide(self.principal, run, chosen, why="The sink was looked at.")
-            return len(chosen)
-
-        try:
-            return steady(decide)
-        except Conflict:  # it was decided, and the answer was lost with the database
-            return 0
+        happened = {effect.key for effect in self.effects()} if waiting else set()
+        for run in waiting:
+            decide_about(self.principal, run, happened)
 
     def effects(self) -> list[Effect]:
         """What the tool server has done so far."""
         if not self._stack.sink.exists():
             return []
-        lines = self._stack.sink.read_text().splitlines()
+        written = self._stack.sink.read_text().rpartition("\n")[0]
+        lines = [line for line in written.splitlines() if line.startswith("{")]
         return [
             Effect(key=line["key"], at=datetime.fromtimestamp(line["at"], UTC))
-            for line in map(json.loads, filter(lambda text: text.startswith("{"), lines))
+            for line in map(json.loads, lines)
         ]
 
-    def records(self) -> list[RunRecord]:
-        """Every run with its journal."""
-        from runs.models import Run, RunEvent  # noqa: PLC0415
+    def outcome(self) -> Outcome:
+        """End every process of Station, and say how everything stands."""
+        self._stack.quiet()
+        return Outcome(
+            runs=read_records(),
+            effects=self.effects(),
+            submitted=frozenset(self._tasks.values()),
+            asked=self._asked(),
+            in_time=self._in_time,
+        )
 
-        rows = steady(lambda: list(Run.objects.order_by("pk")))
-        journals: dict[int, list[Happening]] = {row.pk: [] for row in rows}
-        for event in steady(lambda: list(RunEvent.objects.order_by("run_id", "seq"))):
-            journals[event.run_id].append(
-                Happening(seq=event.seq, kind=event.kind, at=event.at, payload=event.payload)
-            )
-        return [
-            RunRecord(
-                run_id=row.pk,
-                status=row.status,
-                fence=row.fence,
-                last_seq=row.last_seq,
-                journal=journals[row.pk],
-                error=row.error_message,
-            )
-            for row in rows
-        ]
+    def _asked(self) -> Mapping[int, int]:
+        def task(messages: Sequence[Mapping[str, Any]]) -> str:
+            return next(str(each["content"]) for each in messages if each["role"] == "user")
 
-
-def steady(work: Callable[[], T]) -> T:
-    """``work()``, repeated while there is no database; only for work that may be repeated."""
-    from django.db import InterfaceError, OperationalError, connection  # noqa: PLC0415
-
-    deadline = time.monotonic() + _WITHOUT_DATABASE
-    while True:
-        try:
-            return work()
-        except (OperationalError, InterfaceError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        finally:
-            connection.close()
+        tasks = Counter(task(request.body["messages"]) for request in self._stack.model.requests)
+        return {run_id: tasks[name] for name, run_id in self._tasks.items()}

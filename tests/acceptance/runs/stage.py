@@ -18,7 +18,6 @@ from toolservers import services as toolservers
 from toolservers.models import ToolServer
 
 THINKING = 2.0
-LOOKING = 5.0
 _numbers = itertools.count(1)
 
 
@@ -34,26 +33,13 @@ SCRIPTS: list[dict[str, Any]] = [
     {"name": "answer", "turns": [_DONE]},
     {"name": "think", "turns": [{**_DONE, "delay": THINKING}]},
     {"name": "think-long", "turns": [{**_DONE, "delay": 60}]},
-    {"name": "note-and-think", "turns": [_NOTE, {**_DONE, "delay": 2 * THINKING}]},
-    {"name": "look", "turns": [call("sleep", seconds=LOOKING), _DONE]},
     {"name": "look-long", "turns": [call("sleep", seconds=60), _DONE]},
-    {"name": "note", "turns": [_NOTE, _DONE]},
-    {"name": "note-and-hang", "turns": [call("append_then", text="{{input}}", then="hang"), _DONE]},
-    {
-        "name": "refused-once",
-        "turns": [{**_DONE, "error": {"status": 429, "retry_after": 5, "times": 1}}],
-    },
     {
         "name": "down-twice",
         "turns": [{**_DONE, "error": {"status": 503, "times": 2}}],
     },
     {"name": "note-8-times", "turns": [*[_NOTE_AND_LOOK] * 8, _DONE]},
     {"name": "note-16-times", "turns": [*[_NOTE_AND_LOOK] * 16, _DONE]},
-    {"name": "gated-look", "turns": [call("sleep", server="gated", seconds=60), _DONE]},
-    {
-        "name": "gated-note",
-        "turns": [call("append_line", server="gated", text="{{input}}"), _DONE],
-    },
     {"name": "who", "turns": [call("whoami"), call("env"), _DONE]},
 ]
 

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from runs import journal, transitions
 from runs.assignment import Assignment, Taking
 from runs.bus import Publisher
 from runs.database import Units
+from runs.entries import Entry, Kind
 from runs.execution import Execution
 from runs.models import Run
 from runs.ports import ModelAnswer
@@ -77,3 +80,25 @@ def test_an_answer_is_stored_with_the_ending(units: Units) -> None:
     Worker(units, FakeModel([answer("Done.")])).carries(assignment)
     run = Run.objects.get(pk=assignment.run_id)
     assert (run.status, run.output, run.steps, run.input_tokens) == ("succeeded", "Done.", 1, 10)
+
+
+def test_a_call_in_doubt_waits_a_week_for_a_person(units: Units) -> None:
+    first = taken()
+    asked = {"id": "c1", "name": "w", "arguments": "{}"}
+    step = {"step": 1, "content": "", "tool_calls": [asked]}
+    called = {"step": 1, "index": 0, "call_id": "c1", "tool": "w", "arguments": {}, "attempt": 1}
+    entries = [
+        Entry(kind=Kind.MODEL_ANSWERED, payload=step),
+        Entry(kind=Kind.TOOL_CALLED, payload=called),
+    ]
+    journal.append(first.run_id, first.fence, entries)
+    assert transitions.hand_back(first.run_id, first.fence, reason="drained")
+    again = Taking("w", ())()
+    assert again is not None
+    model = FakeModel([])
+    Worker(units, model).carries(again)
+    run = Run.objects.get(pk=again.run_id)
+    assert (run.status, run.wait_reason, model.requests) == ("waiting", "doubt", [])
+    assert run.wait_expires_at is not None
+    asked_at = run.events.get(kind="run.waiting").at
+    assert abs(run.wait_expires_at - asked_at - timedelta(days=7)) < timedelta(seconds=5)

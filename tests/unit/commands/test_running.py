@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +12,7 @@ import click
 import pytest
 from django.db import DataError
 
+from station.commands.exits import Exit
 from station.commands.options import (
     Assignment,
     Duration,
@@ -237,6 +241,23 @@ def test_the_process_streams_stay_untouched(
     for argv in (["--help"], ["thing"], ["thing", "show", "a"], ["nothing"]):
         run(registry, *argv)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_command_without_a_database_ends_as_it_should_though_django_is_loaded() -> None:
+    program = (
+        "import django.db.models\nfrom station.cli.main import main\n"
+        "raise SystemExit(main(['drill', 'x']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (Exit.NOT_FOUND, "")
+    assert done.stderr.startswith("Error: There is no drill 'x'.")
 
 
 @pytest.mark.parametrize("text", ["300", "x", "", "-5s"])

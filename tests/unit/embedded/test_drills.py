@@ -1,29 +1,20 @@
 """What a drill is made of, apart from the processes it starts."""
 
 import ast
-import io
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
-from station.commands.session import Session
 from station.core import faults
-from station.core.principal import system
 from station.embedded.drills.caps import most_at_once
-from station.embedded.drills.command import DRILLS, DrillNotFound, drill
-from station.embedded.drills.report import Options, Report, percentile
-from station.embedded.drills.storm import schedule
+from station.embedded.drills.crash import EXPECTED
+from station.embedded.drills.report import Options, percentile
+from station.embedded.drills.scripts import KINDS, WRITING, kinds
+from station.embedded.drills.storm import Size
+from station.embedded.drills.weather import schedule
 
 ROOT = Path(__file__).parents[3]
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PLACES = ("station", "agents", "runs", "mcp", "sshgw")
-
-
-def session() -> tuple[Session, io.StringIO]:
-    out = io.StringIO()
-    return Session(principal=system("tests"), stdout=out, stderr=io.StringIO()), out
 
 
 def parsed() -> dict[str, ast.Module]:
@@ -43,7 +34,31 @@ def test_a_storm_kills_everything_there_is_in_order_of_time() -> None:
     times = [at for at, _ in plan]
     assert len(plan) == 200
     assert times == sorted(times)
-    assert {victim for _, victim in plan} == {"worker", "keeper", "valkey", "postgres"}
+    assert {victim for _, victim in plan} == {"worker", "freeze", "keeper", "valkey", "postgres"}
+
+
+def test_the_runs_of_a_storm_take_as_long_as_keeps_half_of_the_slots_busy() -> None:
+    large = Size.of(Options(runs=2000, kills=200))
+    duration = schedule(1, 200)[-1][0]
+    assert 0.4 < 2000 * large.seconds / duration / (large.crew * 10) < 0.6
+    assert Size.of(Options(runs=60, kills=6)).lease < large.lease
+    assert Size.of(Options(runs=10_000, kills=0)).seconds == 1.0
+
+
+def test_half_of_the_time_of_a_writing_run_is_spent_in_calls_that_write() -> None:
+    scripts = {script["name"]: script["turns"] for script in kinds(8.0)}
+    assert scripts.keys() == set(KINDS)
+    for name in ("note", "two-notes"):
+        thinking = sum(turn["delay"] for turn in scripts[name])
+        calling = [turn.get("tool_calls", []) for turn in scripts[name]]
+        writing = sum(
+            call["arguments"]["before"] + call["arguments"]["after"]
+            for calls in calling
+            for call in calls
+            if call["name"] in WRITING
+        )
+        assert writing >= thinking
+        assert 8.0 <= thinking + writing <= 9.0
 
 
 def test_a_point_does_nothing_in_normal_use() -> None:
@@ -51,7 +66,7 @@ def test_a_point_does_nothing_in_normal_use() -> None:
         faults.point(name)
 
 
-def test_only_the_drills_own_worker_puts_anything_behind_a_point() -> None:
+def test_only_the_drills_own_processes_put_anything_behind_a_point() -> None:
     writers = {
         path
         for path, tree in parsed().items()
@@ -60,7 +75,7 @@ def test_only_the_drills_own_worker_puts_anything_behind_a_point() -> None:
         and node.attr == "point"
         and isinstance(node.ctx, ast.Store)
     }
-    assert writers == {"station/embedded/drills/worker.py"}
+    assert writers == {"station/embedded/drills/victim.py"}
 
 
 def test_every_point_is_named_in_the_code_once() -> None:
@@ -77,6 +92,11 @@ def test_every_point_is_named_in_the_code_once() -> None:
     assert sorted(map(str, passed)) == sorted(faults.POINTS)
 
 
+def test_a_process_is_killed_at_every_point() -> None:
+    other = {"after-submit", "after-wait", "after-release"}  # of no worker's first run
+    assert {point for _, point, _ in EXPECTED} | other == set(faults.POINTS)
+
+
 def test_spans_that_touch_do_not_overlap() -> None:
     def span(begin: int, end: int) -> tuple[datetime, datetime]:
         return START + timedelta(seconds=begin), START + timedelta(seconds=end)
@@ -90,29 +110,3 @@ def test_a_percentile_is_one_of_the_values() -> None:
     assert percentile([], 0.99) == 0.0
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2.0
     assert percentile([float(n) for n in range(200)], 0.99) == 198.0
-
-
-def test_a_violation_breaks_the_promise_and_is_named_in_both_forms() -> None:
-    report = Report(drill="storm", promise="nothing breaks", seed=3)
-    report.expect(True, "never said")
-    assert report.held
-    report.expect([], "one is two")
-    assert not report.held
-    assert "  VIOLATION one is two" in report.lines()
-    assert report.as_json()["violations"] == ["one is two"]
-    assert report.as_json()["held"] is False
-
-
-def test_the_list_names_every_drill() -> None:
-    seat, out = session()
-    assert drill(seat, "list", Options(), as_json=True) == 0
-    assert {each["name"] for each in json.loads(out.getvalue())} == set(DRILLS)
-    seat, out = session()
-    assert drill(seat, "list", Options(), as_json=False) == 0
-    assert out.getvalue().count("\n") == len(DRILLS)
-
-
-def test_an_unknown_drill_is_refused_with_the_names_there_are() -> None:
-    with pytest.raises(DrillNotFound) as refused:
-        drill(session()[0], "picnic", Options(), as_json=False)
-    assert "storm" in str(refused.value.fix)

@@ -2,179 +2,235 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from station.embedded.drills.history import (
-    Effect,
-    Happening,
-    Reclaim,
-    RunRecord,
-    check,
-    reclaims,
+from station.embedded.drills.history import Effect, RunRecord, check
+from tests.unit.embedded.histories import (
+    ANSWERED,
+    CALLED,
+    CLAIMED,
+    CONCLUDED,
+    EXPIRED,
+    FINISHED,
+    HEALTHY,
+    ID,
+    RETURNED,
+    SUBMITTED,
+    WAITING,
+    WRITES,
+    Step,
+    decided,
+    effect,
+    ended,
+    in_doubt,
+    record,
 )
 
-WRITING = frozenset({"tools__note"})
-START = datetime(2026, 1, 1, tzinfo=UTC)
-ID = 7
-_CALL = {"step": 1, "index": 0, "call_id": "call_1_0", "tool": "tools__note"}
-CLAIMED: tuple[str, dict[str, Any]] = ("run.claimed", {"worker": "host:100:abc"})
-CALLED: tuple[str, dict[str, Any]] = ("tool.called", {**_CALL, "attempt": 1})
-RETURNED: tuple[str, dict[str, Any]] = ("tool.returned", {**_CALL, "is_error": False})
-EXPIRED: tuple[str, dict[str, Any]] = ("run.released", {"reason": "lease_expired"})
-WAITING: tuple[str, dict[str, Any]] = ("run.waiting", {"reason": "doubt"})
-ANSWERED: tuple[str, dict[str, Any]] = ("model.answered", {"step": 1})
-FINISHED: tuple[str, dict[str, Any]] = ("run.finished", {"status": "succeeded"})
-SUBMITTED: tuple[str, dict[str, Any]] = ("run.submitted", {})
-HEALTHY = [SUBMITTED, CLAIMED, ANSWERED, CALLED, RETURNED, ANSWERED, FINISHED]
+WRITING = frozenset({WRITES})
 
 
-def decided(decision: str) -> tuple[str, dict[str, Any]]:
-    return ("run.decided", {"call_id": "call_1_0", "decision": decision})
-
-
-def in_doubt(decision: str) -> list[tuple[str, dict[str, Any]]]:
-    """A worker died with a call under way, and a person decided about it."""
-    start = [SUBMITTED, CLAIMED, ANSWERED, CALLED, EXPIRED, CLAIMED, WAITING, decided(decision)]
-    again = [CALLED, RETURNED] if decision == "repeat" else []
-    return [*start, CLAIMED, *again, ANSWERED, FINISHED]
-
-
-def run(steps: Iterable[tuple[str, dict[str, Any]]] = HEALTHY, **changes: Any) -> RunRecord:
-    """A run whose steps came one second after the other, the first at START."""
-    journal = [
-        Happening(seq=number, kind=kind, at=START + timedelta(seconds=number - 1), payload=payload)
-        for number, (kind, payload) in enumerate(steps, start=1)
-    ]
-    record = RunRecord(
-        run_id=ID,
-        status="succeeded",
-        fence=sum(each.kind == "run.claimed" for each in journal),
-        last_seq=len(journal),
-        journal=journal,
+def names(
+    run: RunRecord, *effects: Effect, submitted: Iterable[int] = (ID,), witnessed: bool = False
+) -> list[str]:
+    found = check(
+        [run],
+        effects,
+        writing=WRITING,
+        submitted=frozenset(submitted),
+        witnessed=witnessed,
     )
-    return replace(record, **changes)
-
-
-def effect(second: float = 3.5, key: str = f"{ID}:1:0") -> Effect:
-    return Effect(key=key, at=START + timedelta(seconds=second))
-
-
-def names(record: RunRecord, *effects: Effect, submitted: Iterable[int] = ()) -> list[str]:
-    found = check([record], effects, writing=WRITING, submitted=frozenset(submitted))
     return [violation.name for violation in found]
 
 
 def test_a_healthy_run_violates_nothing() -> None:
-    assert names(run(), effect(), submitted=[ID]) == []
+    assert names(record(), effect(), witnessed=True) == []
 
 
-@pytest.mark.parametrize(("decision", "times"), [("happened", 1), ("repeat", 1), ("repeat", 2)])
-def test_a_person_may_say_it_happened_or_have_it_repeated(decision: str, times: int) -> None:
-    assert names(run(in_doubt(decision)), *[effect()] * times) == []
+@pytest.mark.parametrize(
+    ("decision", "seconds"),
+    [("happened", [3.5]), ("repeat", [3.5]), ("repeat", [9.5]), ("repeat", [3.5, 9.5])],
+)
+def test_a_person_may_say_it_happened_or_have_it_repeated(
+    decision: str, seconds: list[float]
+) -> None:
+    assert names(record(in_doubt(decision)), *map(effect, seconds)) == []
+
+
+def test_a_person_who_sees_the_effects_has_none_repeated() -> None:
+    steps = record(in_doubt("repeat"))
+    assert names(steps, effect(3.5), effect(9.5), witnessed=True) == ["effect_repeated"]
+    assert names(steps, effect(9.5), witnessed=True) == []
 
 
 def test_a_run_that_waits_for_a_person_is_not_lost() -> None:
     steps = in_doubt("repeat")[:7]
-    assert names(run(steps, status="waiting")) == []
+    assert names(record(steps, status="waiting")) == []
+
+
+@pytest.mark.parametrize("status", ["cancelled", "timed_out"])
+@pytest.mark.parametrize("idle", [[SUBMITTED], [SUBMITTED, CLAIMED], in_doubt("repeat")[:7]])
+def test_a_run_may_be_cancelled_or_run_out_of_time_in_any_state(
+    status: str, idle: list[Step]
+) -> None:
+    assert names(record([*idle, ended(status)], status=status)) == []
+
+
+def test_a_person_may_stop_a_run_in_doubt() -> None:
+    steps = [*in_doubt("stop")[:8], decided("happened"), ended("failed")]
+    assert names(record(steps, status="failed")) == []
 
 
 def test_an_acknowledged_run_without_a_row_is_lost() -> None:
-    assert names(run(), effect(), submitted=[ID, 8]) == ["lost_run"]
+    assert names(record(), effect(), submitted=[ID, 8]) == ["lost_run"]
 
 
-@pytest.mark.parametrize("status", ["queued", "running", "waiting"])
-def test_a_run_that_never_ends_is_lost(status: str) -> None:
-    assert names(run([SUBMITTED, CLAIMED], status=status)) == ["lost_run"]
+def test_a_row_that_nobody_was_acknowledged_for_is_a_stray() -> None:
+    assert names(record(), effect(), submitted=[]) == ["stray_run"]
+    unknown = check([record()], [effect()], writing=WRITING)
+    assert unknown == []
+
+
+@pytest.mark.parametrize(
+    ("status", "steps"),
+    [
+        ("queued", [SUBMITTED]),
+        ("running", [SUBMITTED, CLAIMED]),
+        ("waiting", [SUBMITTED, CLAIMED, WAITING, ("run.cancel_requested", {})]),
+    ],
+)
+def test_a_run_that_never_ends_is_lost(status: str, steps: list[Step]) -> None:
+    assert names(record(steps, status=status)) == ["lost_run"]
 
 
 def test_a_second_ending_is_found() -> None:
-    found = names(run([*HEALTHY, FINISHED]), effect())
+    found = names(record([*HEALTHY, FINISHED]), effect())
     assert found == ["two_terminal_events", "event_after_the_end"]
 
 
 def test_a_step_behind_the_ending_is_found() -> None:
-    assert names(run([*HEALTHY, ANSWERED]), effect()) == ["event_after_the_end"]
+    later = ("model.retried", {"step": 3})
+    assert names(record([*HEALTHY, later]), effect()) == ["event_after_the_end"]
 
 
 def test_a_gap_in_the_numbers_is_found() -> None:
-    whole = run()
+    whole = record()
     journal = [each for each in whole.journal if each.seq != 6]
-    assert names(replace(whole, journal=journal), effect()) == ["gap_in_journal"]
+    assert names(replace(whole, journal=journal, steps=1), effect()) == ["gap_in_journal"]
 
 
 def test_a_lost_last_entry_is_found() -> None:
-    whole = run()
+    whole = record()
     found = names(replace(whole, journal=whole.journal[:-1]), effect())
     assert found == ["gap_in_journal", "row_differs_from_journal"]
 
 
 def test_a_row_that_goes_on_after_its_ending_is_found() -> None:
-    found = names(run(status="running"), effect())
+    found = names(record(status="running"), effect())
+    assert found == ["lost_run", "row_differs_from_journal"]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled", "running", "queued"])
+def test_a_row_whose_status_is_not_the_journals_is_found(status: str) -> None:
+    assert "row_differs_from_journal" in names(record(status=status), effect())
+
+
+def test_a_row_that_waits_for_a_worker_while_its_journal_says_otherwise_is_found() -> None:
+    found = names(record([SUBMITTED, CLAIMED], status="queued"))
     assert found == ["lost_run", "row_differs_from_journal"]
 
 
 def test_a_claim_of_a_running_run_is_found() -> None:
-    assert names(run([SUBMITTED, CLAIMED, CLAIMED, ANSWERED, FINISHED])) == ["two_owners"]
+    assert names(record([SUBMITTED, CLAIMED, CLAIMED, ANSWERED, FINISHED])) == ["two_owners"]
 
 
 @pytest.mark.parametrize("idle", [EXPIRED, WAITING])
-def test_work_of_a_worker_that_owns_the_run_no_more_is_found(
-    idle: tuple[str, dict[str, Any]],
-) -> None:
-    steps = [SUBMITTED, CLAIMED, idle, ANSWERED, decided("happened"), CLAIMED, FINISHED]
-    assert names(run(steps)) == ["work_without_owner"]
+@pytest.mark.parametrize(
+    "late", [ANSWERED, WAITING, EXPIRED, ("model.retried", {"step": 1})], ids=lambda e: str(e[0])
+)
+def test_work_of_a_worker_that_owns_the_run_no_more_is_found(idle: Step, late: Step) -> None:
+    steps = [SUBMITTED, CLAIMED, idle, late, decided("happened"), CLAIMED, FINISHED]
+    assert names(record(steps)) == ["work_without_owner"]
+
+
+@pytest.mark.parametrize("idle", [EXPIRED, WAITING])
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+def test_an_ending_by_a_worker_that_owns_the_run_no_more_is_found(idle: Step, status: str) -> None:
+    steps = [SUBMITTED, CLAIMED, idle, ended(status)]
+    assert names(record(steps, status=status)) == ["ended_without_owner"]
+
+
+def test_a_step_that_was_answered_twice_is_found() -> None:
+    steps = [SUBMITTED, CLAIMED, ANSWERED, EXPIRED, CLAIMED, ANSWERED, FINISHED]
+    assert names(record(steps)) == ["step_answered_twice"]
+
+
+def test_a_step_that_was_left_out_is_found() -> None:
+    assert names(record([SUBMITTED, CLAIMED, CONCLUDED, FINISHED])) == ["step_answered_twice"]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_a_row_that_counts_other_steps_than_were_answered_is_found(steps: int) -> None:
+    assert names(record(steps=steps), effect()) == ["steps_miscounted"]
+
+
+def test_a_second_result_of_a_call_is_found() -> None:
+    steps = [SUBMITTED, CLAIMED, ANSWERED, CALLED, RETURNED, RETURNED, CONCLUDED, FINISHED]
+    assert names(record(steps), effect()) == ["two_results"]
+
+
+def test_a_result_of_a_call_that_a_person_said_happened_is_a_second_one() -> None:
+    steps = [*in_doubt("happened")[:9], RETURNED, CONCLUDED, FINISHED]
+    assert names(record(steps), effect()) == ["two_results"]
 
 
 def test_a_claim_that_did_not_raise_the_fence_is_found() -> None:
-    assert names(run(fence=0), effect()) == ["claim_without_fence"]
+    assert names(record(fence=0), effect()) == ["claim_without_fence"]
 
 
 def test_an_effect_repeated_without_a_person_is_found() -> None:
-    assert names(run(), effect(), effect()) == ["effect_repeated"]
+    assert names(record(), effect(3.2), effect(3.8)) == ["effect_repeated"]
 
 
 def test_one_effect_more_than_a_person_asked_for_is_found() -> None:
-    assert names(run(in_doubt("repeat")), *[effect()] * 3) == ["effect_repeated"]
-    assert names(run(in_doubt("happened")), *[effect()] * 2) == ["effect_repeated"]
+    assert names(record(in_doubt("repeat")), *[effect()] * 3) == ["effect_repeated"]
+    assert names(record(in_doubt("happened")), *[effect()] * 2) == ["effect_repeated"]
+
+
+@pytest.mark.parametrize("second", [4.5, 6.5])
+def test_an_effect_after_the_result_of_its_call_is_found(second: float) -> None:
+    assert names(record(), effect(second)) == ["effect_out_of_its_time"]
+
+
+@pytest.mark.parametrize("decision", ["happened", "repeat"])
+def test_an_effect_after_a_person_decided_and_before_it_was_announced_again_is_found(
+    decision: str,
+) -> None:
+    assert names(record(in_doubt(decision)), effect(8.0)) == ["effect_out_of_its_time"]
+
+
+def test_when_an_effect_came_whose_call_never_had_a_result_cannot_be_told() -> None:
+    steps = [SUBMITTED, CLAIMED, ANSWERED, CALLED, ended("cancelled")]
+    assert names(record(steps, status="cancelled"), effect(60.0)) == []
 
 
 def test_an_effect_whose_call_is_not_in_the_journal_is_found() -> None:
     stray = effect(key=f"{ID}:2:0")
-    assert names(run(), effect(), stray) == ["effect_without_intent"]
+    assert names(record(), effect(), stray) == ["effect_without_intent"]
 
 
 def test_an_effect_before_its_intent_was_stored_is_found() -> None:
-    assert names(run(), effect(second=1.0)) == ["effect_without_intent"]
+    assert names(record(), effect(second=1.0)) == ["effect_without_intent"]
 
 
 @pytest.mark.parametrize("key", ["", "8:1:0"])
 def test_an_effect_of_no_run_is_found(key: str) -> None:
-    assert names(run(), effect(), effect(key=key)) == ["effect_without_intent"]
+    assert names(record(), effect(), effect(key=key)) == ["effect_without_intent"]
 
 
 def test_a_success_whose_effect_never_happened_is_found() -> None:
-    assert names(run()) == ["success_without_effect"]
+    assert names(record()) == ["success_without_effect"]
 
 
 def test_a_call_that_a_person_wrongly_said_happened_is_found() -> None:
-    assert names(run(in_doubt("happened"))) == ["success_without_effect"]
-
-
-def test_the_delay_of_a_new_claim_is_counted_from_the_kill() -> None:
-    record = run(in_doubt("happened"))
-    killed = START + timedelta(seconds=3)
-    assert reclaims([record], [(100, killed)]) == [Reclaim(freed=1.0, claimed=2.0)]
-
-
-def test_a_kill_of_another_worker_or_at_another_time_delays_no_claim() -> None:
-    record = run(in_doubt("happened"))
-    kills = [(999, START + timedelta(seconds=3)), (100, START + timedelta(seconds=30))]
-    assert reclaims([record], kills) == []
-
-
-def test_a_run_that_was_handed_back_was_not_reclaimed() -> None:
-    steps = [SUBMITTED, CLAIMED, ("run.released", {"reason": "drained"}), CLAIMED, FINISHED]
-    assert reclaims([run(steps)], [(100, START + timedelta(seconds=2))]) == []
+    assert names(record(in_doubt("happened"))) == ["success_without_effect"]

@@ -7,7 +7,6 @@ from datetime import timedelta
 import pytest
 
 from runs import services
-from runs.bell import ring
 from runs.entries import Kind
 from runs.models import Run, RunEvent
 from tests import factories
@@ -21,12 +20,8 @@ HEARD_WITHOUT_A_KEEPER = timedelta(seconds=2)
 """The keeper rings for runs that nobody came for in this time."""
 
 
-def test_a_hundred_bells_for_one_run_make_one_execution(house: list[Process], stage: Stage) -> None:
-    run = stage.submit("think", tools=())
-    ring(100)
-    stage.ended(run)
-    assert len(events(run, Kind.CLAIMED)) == 1
-    assert stage.asked(run) == 1
+def test_a_worker_is_called_so_by_ps(house: list[Process]) -> None:
+    assert {process.title for process in house} == {"station worker"}
 
 
 def test_the_second_worker_is_not_idle_while_the_first_is_full(

@@ -1,0 +1,387 @@
+"""Every drill can be broken: what it counts, held against what was promised."""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from station.embedded.drills import bell, caps, crash, drain, storm, zombie
+from station.embedded.drills.caps import Carried
+from station.embedded.drills.delays import Death
+from station.embedded.drills.drain import Exit
+from station.embedded.drills.history import Effect, RunRecord
+from station.embedded.drills.nursery import Victim
+from station.embedded.drills.outcome import Outcome
+from station.embedded.drills.report import Report
+from tests.unit.embedded.histories import (
+    ANSWER_ONLY,
+    ANSWERED,
+    CALLED,
+    CLAIMED,
+    CONCLUDED,
+    DRAINED,
+    EXPIRED,
+    FINISHED,
+    RETURNED,
+    SUBMITTED,
+    WAITING,
+    Step,
+    after,
+    claimed,
+    decided,
+    effect,
+    in_doubt,
+    record,
+)
+
+
+def outcome(
+    *runs: RunRecord, effects: Sequence[Effect] = (), asked: int | None = None, **changes: Any
+) -> Outcome:
+    """What stands when everybody acknowledged was carried, and no answer was asked for twice."""
+    made = Outcome(
+        runs=runs,
+        effects=effects,
+        submitted=frozenset(run.run_id for run in runs),
+        asked={run.run_id: run.steps if asked is None else asked for run in runs},
+    )
+    return replace(made, **changes)
+
+
+def found(judge: Callable[..., None], *arguments: Any) -> list[str]:
+    report = Report(drill="tested", promise="it holds")
+    judge(report, *arguments)
+    return report.violations
+
+
+def said(violations: list[str], text: str) -> bool:
+    """The one violation there is says ``text``."""
+    return len(violations) == 1 and text in violations[0]
+
+
+# --- every drill ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["failed", "timed_out", "cancelled", "waiting"])
+def test_a_run_that_did_not_succeed_breaks_every_drill(status: str) -> None:
+    ending = ("run.finished", {"status": status})
+    steps = in_doubt("repeat")[:7] if status == "waiting" else [SUBMITTED, CLAIMED, ending]
+    report = Report(drill="tested", promise="it holds")
+    outcome(record(steps, status=status, error="no luck")).judge_history(report)
+    assert said(report.violations, f"not_succeeded: {status}: no luck")
+    assert report.offenders == {7}
+
+
+def test_runs_that_did_not_end_in_time_break_every_drill() -> None:
+    report = Report(drill="tested", promise="it holds")
+    outcome(record(ANSWER_ONLY), in_time=False).judge_history(report)
+    assert said(report.violations, "did not all end in time")
+
+
+def test_a_violation_of_the_history_breaks_every_drill() -> None:
+    report = Report(drill="tested", promise="it holds")
+    outcome(record(), effects=[effect(), effect()]).judge_history(report)
+    assert said(report.violations, "effect_repeated: run 7")
+
+
+# --- bell -------------------------------------------------------------------------------------
+
+
+def test_bell_holds_when_every_run_is_claimed_once_and_soon() -> None:
+    assert found(bell.judge, outcome(record(ANSWER_ONLY)), 16) == []
+
+
+def test_bell_breaks_when_a_run_is_claimed_twice() -> None:
+    twice = record([SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED])
+    assert said(found(bell.judge, outcome(twice), 16), "claimed 2 times")
+
+
+def test_bell_breaks_when_a_run_is_found_late() -> None:
+    late = record(ANSWER_ONLY, gap=15.1)
+    assert said(found(bell.judge, outcome(late), 16), "claimed after 15.1 s")
+
+
+@pytest.mark.parametrize("flushed", [0, 7])
+def test_bell_breaks_when_there_was_no_bell_to_lose(flushed: int) -> None:
+    assert said(found(bell.judge, outcome(record(ANSWER_ONLY)), flushed), "bells were lost")
+
+
+# --- caps -------------------------------------------------------------------------------------
+
+
+def crowd(most: int) -> list[Carried]:
+    """All runs of one agent, ``most`` at once, but for those that fill the other caps."""
+    runs = [
+        Carried(environment=1, agent=1, key=str(number), span=(after(number // most), after(99)))
+        for number in range(3)
+    ]
+    runs += [
+        Carried(environment=1, agent=2, key=str(number), span=(after(50), after(60)))
+        for number in range(2)
+    ]
+    left = caps.RUNS - len(runs)
+    return runs + [
+        Carried(environment=1, agent=1, key="0", span=(after(100 + n), after(101 + n)))
+        for n in range(left)
+    ]
+
+
+def carried() -> Outcome:
+    return outcome(*(record(ANSWER_ONLY, run_id=n) for n in range(1, caps.RUNS + 1)))
+
+
+def test_caps_holds_when_each_cap_was_reached_and_none_exceeded() -> None:
+    assert found(caps.judge, carried(), crowd(3), 2) == []
+
+
+def test_caps_breaks_when_one_run_too_many_runs() -> None:
+    runs = crowd(3)
+    runs[5] = replace(runs[5], agent=3, span=(after(55), after(56)))
+    assert said(found(caps.judge, carried(), runs, 1), "6 runs of one environment at once")
+    runs[5] = replace(runs[5], environment=2, agent=1, key="new")
+    assert said(found(caps.judge, carried(), runs, 1), "4 runs of one agent at once")
+    runs[5] = replace(runs[5], agent=2, key="0")
+    assert said(found(caps.judge, carried(), runs, 1), "2 runs of one key at once")
+
+
+def test_caps_breaks_when_it_proved_nothing() -> None:
+    alone = [replace(run, span=(after(n), after(n))) for n, run in enumerate(crowd(3))]
+    assert "the cap of the environment was never reached" in found(caps.judge, carried(), alone, 1)
+
+
+def test_caps_breaks_when_a_tenant_starves_or_a_claimer_fails() -> None:
+    assert said(found(caps.judge, carried(), crowd(3), 3), "started at claim 3")
+    assert said(found(caps.judge, carried(), crowd(3), 1, ["a claimer failed"]), "claimer failed")
+    assert said(found(caps.judge, carried(), crowd(3)[:-1], 1), "119 of 120 runs")
+
+
+def test_caps_breaks_when_a_run_is_claimed_twice() -> None:
+    twice = record([SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED], run_id=1)
+    others = carried().runs[1:]
+    assert said(found(caps.judge, outcome(twice, *others), crowd(3), 1), "claimed 2 times")
+
+
+# --- crash ------------------------------------------------------------------------------------
+
+
+def victim(point: str, pid: int, passage: int = 1, returncode: int = -signal.SIGKILL) -> Victim:
+    return Victim(point=point, passage=passage, pid=pid, returncode=returncode)
+
+
+INTENT = {("note", "after-intent", 1): crash.EXPECTED["note", "after-intent", 1]}
+AGAIN = [
+    *in_doubt("repeat", first=1)[:8],
+    *(claimed(2), CALLED, EXPIRED, CLAIMED, WAITING, decided("repeat")),
+    *(CLAIMED, CALLED, RETURNED, CONCLUDED, FINISHED),
+]
+AGAIN_SILENTLY = [
+    *in_doubt("repeat", first=1)[:8],
+    *(claimed(2), CALLED, EXPIRED),
+    *(CLAIMED, CALLED, RETURNED, CONCLUDED, FINISHED),
+]
+
+
+def crash_found(
+    steps: Sequence[Step],
+    victims: Sequence[Victim] = (victim("after-intent", 1),),
+    *,
+    expected: Any = INTENT,
+    again: Sequence[str] = (),
+    asked: int = 2,
+    gap: float = 1.0,
+) -> list[str]:
+    """What the drill finds of a run of ``note`` whose only effect was where it had to be."""
+    called = max(n for n, step in enumerate(steps) if step[0] == "tool.called")
+    seen = outcome(record(steps, gap=gap), effects=[effect(gap * called + 0.1)], asked=asked)
+    report = Report(drill="crash", promise="it holds")
+    crash.judge(report, seen, {7: "note"}, victims, expected=expected, again=again)
+    return report.violations
+
+
+def test_crash_holds_when_a_person_was_asked_and_nothing_was_repeated() -> None:
+    assert crash_found(in_doubt("repeat", first=1)) == []
+
+
+@pytest.mark.parametrize("returncode", [0, 1, -signal.SIGTERM, None])
+def test_crash_breaks_when_a_process_did_not_come_to_its_point(returncode: int | None) -> None:
+    alive = Victim(point="after-intent", passage=1, pid=1, returncode=returncode)
+    violations = crash_found(in_doubt("repeat", first=1), [alive])
+    assert said(violations, f"ended with {returncode}")
+
+
+def test_crash_breaks_when_nobody_died_at_a_point() -> None:
+    more = {**INTENT, ("note", "after-send", 1): crash.EXPECTED["note", "after-send", 1]}
+    violations = crash_found(in_doubt("repeat", first=1), expected=more)
+    assert said(violations, "nobody died on [('note', 'after-send', 1)]")
+
+
+def test_crash_breaks_when_the_model_is_asked_once_too_often() -> None:
+    assert said(crash_found(in_doubt("repeat", first=1), asked=3), "requests=3")
+
+
+def test_crash_breaks_when_the_victim_died_at_another_entry_or_the_fence_differs() -> None:
+    early = [SUBMITTED, claimed(1), EXPIRED, CLAIMED, ANSWERED, CALLED, RETURNED]
+    (broken, asked) = crash_found([*early, CONCLUDED, FINISHED])
+    assert "fence=2, last='run.claimed'" in broken
+    assert "a person was asked 0 times, not 1" in asked
+
+
+def test_crash_breaks_when_a_lost_bell_is_not_made_up_for() -> None:
+    (late,) = crash_found(in_doubt("repeat", first=1), gap=21.0)
+    assert "it waited for [21.0, 21.0] s" in late
+
+
+def test_crash_holds_when_a_person_is_asked_again_after_a_second_death() -> None:
+    two = [victim("after-intent", 1), victim("after-intent", 2)]
+    assert crash_found(AGAIN, two, again=["after-intent"]) == []
+
+
+def test_crash_breaks_when_a_call_is_repeated_silently_after_a_second_death() -> None:
+    two = [victim("after-intent", 1), victim("after-intent", 2)]
+    (differs, asked) = crash_found(AGAIN_SILENTLY, two, again=["after-intent"])
+    assert "decisions=('repeat',)" in differs
+    assert "asked 1 times, not 2" in asked
+
+
+def test_crash_breaks_when_there_was_no_second_death() -> None:
+    violations = crash_found(in_doubt("repeat", first=1), again=["after-intent"])
+    assert said(violations, "died repeating a call: [], not ['after-intent']")
+
+
+# --- drain ------------------------------------------------------------------------------------
+
+GONE = Exit(seconds=1.0, returncode=0, forgotten=True)
+HANDED_BACK = [SUBMITTED, CLAIMED, ANSWERED, CALLED, RETURNED, DRAINED, CLAIMED, CONCLUDED]
+SLOW = [
+    *(SUBMITTED, CLAIMED, ANSWERED, CALLED, DRAINED, CLAIMED, WAITING, decided("happened")),
+    *(CLAIMED, CONCLUDED, FINISHED),
+]
+
+
+def drain_found(
+    steps: Sequence[Step] = (*HANDED_BACK, FINISHED),
+    exit_: Exit = GONE,
+    *,
+    asked: int | None = None,
+    slow: Sequence[int] = (),
+) -> list[str]:
+    seen = outcome(record(steps), effects=[effect()], asked=asked)
+    return found(drain.judge, seen, [exit_], frozenset(slow))
+
+
+def test_drain_holds_when_runs_were_handed_back_and_nobody_was_asked() -> None:
+    assert drain_found() == []
+    assert drain_found(SLOW, slow=[7]) == []
+
+
+@pytest.mark.parametrize(
+    ("exit_", "text"),
+    [
+        (replace(GONE, seconds=25.1), "took 25.1 s to go"),
+        (replace(GONE, returncode=1), "ended with 1"),
+        (replace(GONE, returncode=-9), "ended with -9"),
+        (replace(GONE, forgotten=False), "still listed"),
+    ],
+)
+def test_drain_breaks_when_a_worker_does_not_go_as_promised(exit_: Exit, text: str) -> None:
+    assert said(drain_found(exit_=exit_), text)
+
+
+def test_drain_breaks_when_nothing_was_handed_back() -> None:
+    steps = [SUBMITTED, CLAIMED, ANSWERED, CALLED, RETURNED, CONCLUDED, FINISHED]
+    assert said(drain_found(steps), "no run was handed back")
+
+
+def test_drain_breaks_when_a_run_was_left_to_its_lease() -> None:
+    steps = [EXPIRED if step == DRAINED else step for step in (*HANDED_BACK, FINISHED)]
+    assert "run 7: it was released: lease_expired" in drain_found(steps)
+
+
+def test_drain_breaks_when_the_wrong_runs_were_asked_about() -> None:
+    assert said(drain_found(SLOW), "a person said ['happened'], not []")
+    assert said(drain_found(slow=[7]), "a person said [], not ['happened']")
+
+
+@pytest.mark.parametrize("asked", [1, 4])
+def test_drain_breaks_when_a_recorded_answer_is_asked_for_again(asked: int) -> None:
+    assert said(drain_found(asked=asked), f"{asked} requests for 2 answers")
+
+
+# --- storm ------------------------------------------------------------------------------------
+
+
+def storm_found(
+    *runs: RunRecord, deaths: Sequence[Death] = (), felled: int = 0, strays: Sequence[str] = ()
+) -> list[str]:
+    seen = outcome(*runs, effects=[effect(key=f"{run.run_id}:1:0") for run in runs])
+    return found(storm.judge, seen, {"worker": felled}, deaths, strays)
+
+
+def test_storm_holds_when_kills_hit_runs_and_calls_came_into_doubt() -> None:
+    deaths = [Death(pid=100, at=after(3.5))]
+    assert storm_found(record(in_doubt("happened")), deaths=deaths, felled=100) == []
+    assert storm_found(record()) == []
+
+
+def test_storm_breaks_when_a_run_is_found_late() -> None:
+    late = record(in_doubt("happened"), gap=16.0)
+    seen = outcome(late, effects=[effect(16.0 * 3)])
+    violations = found(storm.judge, seen, {"worker": 1}, [Death(pid=100, at=after(48.0))], [])
+    assert said(violations, "late_reclaim: p99 32.0 s")
+
+
+def test_storm_breaks_when_no_kill_hit_a_run() -> None:
+    deaths = [Death(pid=999, at=after(3.5))]
+    assert said(storm_found(record(), deaths=deaths, felled=1), "no kill of a worker hit a run")
+
+
+def test_storm_breaks_when_so_many_kills_brought_no_call_into_doubt() -> None:
+    assert storm_found(record(), felled=99) == []
+    assert said(storm_found(record(), felled=100), "no call came into doubt")
+
+
+def test_storm_breaks_when_a_process_ended_by_itself() -> None:
+    assert said(storm_found(record(), strays=["keeper 3"]), "ended_by_itself: keeper 3")
+
+
+# --- zombie -----------------------------------------------------------------------------------
+
+
+def test_zombie_breaks_when_who_slept_is_of_no_use_any_more() -> None:
+    report = Report(drill="zombie", promise="it holds")
+    zombie.judge(report, outcome(record(THINKING), asked=2), {"thinking": 7}, useful=False)
+    assert said(report.violations, "carries no runs any more")
+
+
+def zombie_found(
+    name: str, steps: Sequence[Step], *, asked: int, effects: Sequence[Effect] = ()
+) -> list[str]:
+    seen = outcome(record(steps), effects=effects, asked=asked)
+    return found(zombie.judge, seen, {name: 7})
+
+
+THINKING = [SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED]
+RIGHT = effect(9.5)
+
+
+def test_zombie_holds_when_only_the_successor_went_on() -> None:
+    assert zombie_found("thinking", THINKING, asked=2) == []
+    assert zombie_found("sending", in_doubt("repeat"), asked=2, effects=[RIGHT]) == []
+
+
+def test_zombie_breaks_when_it_asks_a_model() -> None:
+    assert said(zombie_found("thinking", THINKING, asked=3), "3 requests to its model, not 2")
+
+
+def test_zombie_breaks_when_it_calls_a_tool() -> None:
+    twice = [RIGHT, effect(12.0)]
+    violations = zombie_found("sending", in_doubt("repeat"), asked=2, effects=twice)
+    assert "run 7: sending: 2 effects, not 1" in violations
+    assert any(text.startswith("effect_out_of_its_time") for text in violations)
+
+
+def test_zombie_breaks_when_it_writes_a_row() -> None:
+    late = [*THINKING[:5], CONCLUDED, FINISHED]
+    assert said(zombie_found("thinking", late, asked=2), "'model.answered': 2")
