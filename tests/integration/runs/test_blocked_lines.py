@@ -9,7 +9,7 @@ from agents.models import Agent
 from runs import queue
 from tests import factories
 from tests.integration.runs.crowding import crowd, fallen_silent
-from tests.integration.runs.locking import locked_runs
+from tests.integration.runs.locking import locked_runs, never_waiting
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LEASE = 60.0
@@ -45,7 +45,7 @@ def test_a_claim_finds_the_run_behind_one_that_somebody_else_is_claiming() -> No
     free = factories.agent(busy.environment)
     crowd(busy, HEAD, priority=50)
     first, second = crowd(free, 2)
-    with locked_runs(first):
+    with locked_runs(first), never_waiting():
         assert claimed() == second
     assert claimed() == first
 

@@ -69,15 +69,17 @@ def test_sixteen_claimers_never_exceed_a_cap_and_leave_nothing_behind(kind: str,
     for _ in range(total):
         submit(agent)
     first_ones, cap_is_full = threading.Semaphore(most), threading.Barrier(most)
+    deadline = time.monotonic() + 60
 
     def worker() -> None:
         try:
             while Run.objects.filter(status="queued").exists():
+                assert time.monotonic() < deadline
                 moved = claim()
                 if moved is None:
                     continue
                 if first_ones.acquire(blocking=False):
-                    cap_is_full.wait(timeout=20)
+                    cap_is_full.wait(timeout=30)
                 threading.Event().wait(random.uniform(*HELD))  # noqa: S311 - a pace
                 finish(moved)
         finally:
@@ -85,7 +87,7 @@ def test_sixteen_claimers_never_exceed_a_cap_and_leave_nothing_behind(kind: str,
 
     with ThreadPoolExecutor(16) as pool:
         for future in [pool.submit(worker) for _ in range(16)]:
-            future.result(timeout=60)
+            future.result()
     rows = Run.objects.filter(status="succeeded")
     assert rows.count() == total
     spans = rows.values_list("claimed_at", "finished_at")
