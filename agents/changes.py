@@ -30,8 +30,9 @@ def update(
 ) -> Agent:
     """Enable, disable, pause, resume, describe, cap. For operators of the agent's environment.
 
-    ``max_running`` ``None`` lifts that cap, ``concurrency_key`` "" the one by key; a lower cap
-    stops nothing that runs already. Runs keep the key's value they were submitted with.
+    ``max_running`` ``None`` lifts that cap; a lower cap stops nothing that runs already.
+    ``concurrency_key`` "" lifts the cap by key for runs that are submitted from then on: those
+    that are queued keep the key's value they were submitted with.
 
     Raises:
         InvalidInput: a cap is less than 1, or the key is no path.

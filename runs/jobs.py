@@ -5,9 +5,9 @@ from functools import partial
 
 import structlog
 from django.db import connection, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
-from runs import bus, circuits, lanes, queue, transitions
+from runs import bus, circuits, lanes, queue, services, transitions
 from runs.bell import ring, ring_again
 from runs.models import Submission, Worker
 from runs.moves import Moved
@@ -19,7 +19,6 @@ _UNHEARD_AFTER = 2.0
 _LANES = 10.0
 """Seconds between two looks for lanes whose next run was left behind by mistake."""
 _WORKER_GONE = timedelta(minutes=10)
-_KEYS_KEPT = timedelta(hours=24)
 
 
 def register() -> None:
@@ -75,12 +74,12 @@ def expire_idle() -> None:
 
 def forget_submissions() -> None:
     """Drop Idempotency-Keys after 24 hours."""
-    Submission.objects.filter(created_at__lt=timezone.now() - _KEYS_KEPT).delete()
+    Submission.objects.filter(created_at__lt=Now() - services.KEYS_KEPT).delete()
 
 
 def forget_workers() -> None:
     """Drop workers that have long been silent."""
-    Worker.objects.filter(seen_at__lt=timezone.now() - _WORKER_GONE).delete()
+    Worker.objects.filter(seen_at__lt=Now() - _WORKER_GONE).delete()
 
 
 def _announce(moved: list[Moved]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from django.db import IntegrityError, models, transaction
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from agents import services as agents
 from agents.errors import AgentDisabled
@@ -34,6 +33,8 @@ _PRIORITIES = range(-100, 101)
 _KEY_LENGTH = range(1, 256)
 _LONGEST_KEY = 200
 _ENDED_TOGETHER = 200
+KEYS_KEPT = timedelta(hours=24)
+"""How long an Idempotency-Key stands for its run, by the database's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,26 +228,29 @@ def _end(run_ids: Sequence[int], by: str) -> int:
 
 def _once(principal: Principal, agent: Agent, digest: str, key: str, new: Callable[[], Run]) -> Run:
     """The run that ``key`` stands for, made by ``new`` when it stands for none yet."""
-    owner = f"{principal.kind}:{principal.id}"
+    named = {
+        "environment_id": agent.environment_id,
+        "principal": f"{principal.kind}:{principal.id}",
+        "key": key,
+    }
+    mine = Submission.objects.filter(**named)
     with transaction.atomic():
-        since = timezone.now() - timedelta(hours=24)
-        mine = Submission.objects.filter(
-            environment_id=agent.environment_id, principal=owner, key=key
-        )
-        mine.filter(created_at__lt=since).delete()
-        try:
-            with transaction.atomic():
-                submission = Submission.objects.create(
-                    environment_id=agent.environment_id, principal=owner, key=key, digest=digest
-                )
-        except IntegrityError:
-            earlier = mine.get()
+        mine.filter(created_at__lt=Now() - KEYS_KEPT).delete()
+        while True:
+            try:
+                with transaction.atomic():
+                    submission = Submission.objects.create(**named, digest=digest)
+                break
+            except IntegrityError:
+                earlier = mine.first()
+            if earlier is None:
+                continue  # the keeper forgot it in this very moment
             if earlier.digest != digest or earlier.run_id is None:
                 raise IdempotencyKeyReused(
                     "idempotency_key",
                     f"{key!r} was used for a different request",
                     fix="Use a new key for a new request.",
-                ) from None
+                )
             return visible(principal).get(pk=earlier.run_id)
         run = new()
         Submission.objects.filter(pk=submission.pk).update(run=run)

@@ -5,16 +5,17 @@ from collections.abc import Sequence
 from django.db import connection
 
 from agents.models import Agent
+from runs import lanes
 
 _FILL = """
 INSERT INTO agent_runs (environment_id, agent_id, version_id, status, input, data, priority,
-  concurrency_key, timeout, submitted_by, submitter_kind, submitter_id, request_id, worker, fence,
-  crashes, running_ms, last_seq, steps, input_tokens, output_tokens, cost_usd, output, error_code,
-  error_message, error_reference, wait_reason)
+  concurrency_key, behind, timeout, submitted_by, submitter_kind, submitter_id, request_id, worker,
+  fence, crashes, running_ms, last_seq, steps, input_tokens, output_tokens, cost_usd, output,
+  error_code, error_message, error_reference, wait_reason)
 SELECT a.environment_id, a.id, a.current_version_id, 'queued', 'task ' || n, '{}',
   %(lowest)s + n %% %(priorities)s,
   CASE WHEN %(keys)s = 0 THEN '' ELSE 'key ' || n %% greatest(%(keys)s, 1) END,
-  300, 'bench', 'system', 'bench', '', '', 0, 0, 0, 1, 0, 0, 0, 0, '', '', '', '', ''
+  %(keys)s > 0, 300, 'bench', 'system', 'bench', '', '', 0, 0, 0, 1, 0, 0, 0, 0, '', '', '', '', ''
   FROM generate_series(1, %(count)s) AS n
   JOIN agents a ON a.id = (%(agents)s::bigint[])[1 + n %% %(width)s]
 """
@@ -36,4 +37,5 @@ def fill(
                 "priorities": priorities,
             },
         )
-        cursor.execute("ANALYZE agent_runs")
+        lanes.advance_all()
+        cursor.execute("VACUUM ANALYZE agent_runs")
