@@ -22,10 +22,10 @@ _IN_FRONT = """
 _OF_LANE = _IN_FRONT.format(agent="lane.agent_id", key="lane.key")
 # Whoever is more urgent than one in front comes to the front as well.
 _IS_BEHIND = f"""
-  SELECT {_OF_LANE} >= a.max_running_per_key AND NOT EXISTS (
-           SELECT FROM agent_runs f WHERE f.agent_id = lane.agent_id
+  SELECT {_OF_LANE} >= a.max_running_per_key AND coalesce((
+           SELECT min(f.priority) FROM agent_runs f WHERE f.agent_id = lane.agent_id
               AND f.concurrency_key = lane.key AND f.concurrency_key <> ''
-              AND f.status = 'queued' AND NOT f.behind AND f.priority < %s)
+              AND f.status = 'queued' AND NOT f.behind) >= %s, true)
     FROM (VALUES (%s::bigint, %s::text)) AS lane(agent_id, key)
     JOIN agents a ON a.id = lane.agent_id
 """  # noqa: S608 - constants

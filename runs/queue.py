@@ -138,7 +138,8 @@ def check_room() -> None:
             return
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM (SELECT FROM agent_runs WHERE status = 'queued' LIMIT %s) AS q",
+            "SELECT count(*) FROM (SELECT FROM agent_runs WHERE status = 'queued' "
+            "ORDER BY id DESC LIMIT %s) AS q",  # in the order of an index
             [limit],
         )
         queued = int(cursor.fetchone()[0])

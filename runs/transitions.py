@@ -355,27 +355,41 @@ def stop_waiting(
 
 
 def expire_idle() -> list[Moved]:
-    """queued or waiting -> timed_out where the queue deadline or the wait has passed."""
-    moved: list[Moved] = []
-    # A deadline for starting means nothing to a run that did start and was handed back.
-    never_started = "started_at IS NULL AND queue_deadline"
-    for source, column, code, message in (
-        (Status.QUEUED, never_started, "queue_deadline", "No worker came in time."),
-        (Status.WAITING, "wait_expires_at", "wait_expired", "Nobody decided in time."),
-    ):
-        error = {"code": code, "message": message, "reference": ""}
-        moved += move(
-            source,
-            Status.TIMED_OUT,
-            [Entry(kind=Kind.FINISHED, payload={"status": "timed_out", "error": error})],
-            where=(
-                f"r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE status = '{source}' "  # noqa: S608
-                f"AND {column} < clock_timestamp() LIMIT 100 FOR NO KEY UPDATE SKIP LOCKED))"
-            ),
-            sets=(
-                "finished_at = clock_timestamp(), error_code = %(code)s, "
-                "error_message = %(message)s"
-            ),
-            parameters={"code": code, "message": message},
-        )
-    return moved
+    """queued or waiting -> timed_out where the queue deadline or the wait has passed.
+
+    A deadline for starting means nothing to a run that did start and was handed back.
+    """
+    return [
+        *_expire(
+            Status.QUEUED,
+            "queue_deadline",
+            unless="started_at IS NOT NULL",
+            code="queue_deadline",
+            message="No worker came in time.",
+        ),
+        *_expire(
+            Status.WAITING,
+            "wait_expires_at",
+            unless="false",
+            code="wait_expired",
+            message="Nobody decided in time.",
+        ),
+    ]
+
+
+def _expire(source: Status, column: str, *, unless: str, code: str, message: str) -> list[Moved]:
+    error = {"code": code, "message": message, "reference": ""}
+    return move(
+        source,
+        Status.TIMED_OUT,
+        [Entry(kind=Kind.FINISHED, payload={"status": "timed_out", "error": error})],
+        where=(
+            f"r.id = ANY (ARRAY(SELECT id FROM agent_runs WHERE status = '{source}' "  # noqa: S608
+            f"AND {column} < clock_timestamp() AND NOT ({unless}) ORDER BY {column} LIMIT 100 "
+            "FOR NO KEY UPDATE SKIP LOCKED))"
+        ),
+        sets=(
+            "finished_at = clock_timestamp(), error_code = %(code)s, error_message = %(message)s"
+        ),
+        parameters={"code": code, "message": message},
+    )

@@ -110,11 +110,13 @@ BEGIN
                   WHERE status = 'running' GROUP BY environment_id) r ON r.environment_id = e.id
      WHERE NOT e.paused
        AND (e.max_running IS NULL OR coalesce(r.n, 0) < e.max_running)
-       AND EXISTS (SELECT FROM agent_runs q WHERE q.environment_id = e.id
-                      AND q.status = 'queued' AND NOT q.behind
-                      AND q.available_at <= clock_timestamp()
-                      AND (q.queue_deadline IS NULL OR q.started_at IS NOT NULL
-                           OR q.queue_deadline > clock_timestamp()))
+       -- In the order of an index: EXISTS may read the whole table where there is none.
+       AND (SELECT q.id FROM agent_runs q WHERE q.environment_id = e.id
+               AND q.status = 'queued' AND NOT q.behind
+               AND q.available_at <= clock_timestamp()
+               AND (q.queue_deadline IS NULL OR q.started_at IS NOT NULL
+                    OR q.queue_deadline > clock_timestamp())
+             ORDER BY q.priority DESC, q.id LIMIT 1) IS NOT NULL
      ORDER BY coalesce(r.n, 0), coalesce(array_position(recent, e.id), 0), e.id
   LOOP
     IF env.max_running IS NOT NULL THEN
