@@ -28,8 +28,8 @@ from runs.circuits import Circuits
 from runs.database import Units
 from runs.execution import Execution, Stop
 from runs.leases import Leases, WorkerReport
-from runs.llm import LiteLlmClient
-from runs.llm_library import load
+from runs.llm.client import LiteLlmClient
+from runs.llm.library import load
 from runs.queue import Contended
 from station.accounts.models import Environment
 from station.config import Config

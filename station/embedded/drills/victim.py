@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from runs.llm_library import load
+from runs.llm.library import load
 from station.core import faults
 
 _POLL = 0.02

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from runs.llm import LiteLlmClient
-from runs.llm_library import load
+from runs.llm.client import LiteLlmClient
+from runs.llm.library import load
 from runs.ports import Message, ModelFailure, ModelRequest
 from runs.scripted.testing import ScriptedModel
 

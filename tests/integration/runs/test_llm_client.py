@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from runs.llm import LiteLlmClient
+from runs.llm.client import LiteLlmClient
 from runs.ports import (
     ContentRefused,
     ContextTooLong,
@@ -285,7 +285,7 @@ def audit(event, arguments):
     elif event == "socket.getaddrinfo":
         seen.append(arguments[:2])
 sys.addaudithook(audit)
-from runs.llm import LiteLlmClient
+from runs.llm.client import LiteLlmClient
 from runs.ports import Message, ModelRequest
 async def main(url):
     asking = LiteLlmClient(provider="openai", api_key="k", base_url=url)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runs.llm import LiteLlmClient
+from runs.llm.client import LiteLlmClient
 from runs.ports import (
     ModelAuth,
     ModelBadRequest,

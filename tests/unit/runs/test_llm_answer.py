@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.llm_answer import MAX_ANSWER_BYTES, Assembly, stream_events
+from runs.llm.answer import MAX_ANSWER_BYTES, Assembly, stream_events
 from runs.ports import ModelMalformed, ModelUnavailable, Usage
 
 

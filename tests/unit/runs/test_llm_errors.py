@@ -2,7 +2,7 @@
 
 import pytest
 
-from runs.llm_errors import scrub, translate
+from runs.llm.errors import scrub, translate
 from runs.ports import ModelUnavailable
 
 

@@ -2,7 +2,7 @@
 
 import httpx
 
-from runs.llm_transport import LONGEST_CONNECT, http_client
+from runs.llm.transport import LONGEST_CONNECT, http_client
 
 
 async def test_connecting_is_bounded_and_answering_is_not() -> None:

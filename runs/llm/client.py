@@ -14,12 +14,12 @@ from typing import Any
 
 import httpx
 
-from runs.llm_answer import Assembly, stream_events
-from runs.llm_errors import scrub, translate
-from runs.llm_library import load, prepared
-from runs.llm_models import Models, Target
-from runs.llm_request import arguments
-from runs.llm_transport import http_client
+from runs.llm.answer import Assembly, stream_events
+from runs.llm.errors import scrub, translate
+from runs.llm.library import load, prepared
+from runs.llm.models import Models, Target
+from runs.llm.request import arguments
+from runs.llm.transport import http_client
 from runs.ports import (
     Circuits,
     ModelAnswer,
@@ -304,7 +304,7 @@ class LiteLlmClient:
         # These come with litellm, so they are imported as late as it is.
         from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler  # noqa: PLC0415
 
-        from runs.llm_openai import OpenAiClient  # noqa: PLC0415
+        from runs.llm.openai import OpenAiClient  # noqa: PLC0415
 
         if self._http is None:
             self._http = http_client(

@@ -39,7 +39,7 @@ def load() -> types.ModuleType:
         logger.handlers.clear()
         logger.setLevel(logging.CRITICAL)
     # The first request imports half as much again: prepare one, and drop it unsent.
-    import runs.llm_openai  # noqa: F401, PLC0415
+    import runs.llm.openai  # noqa: F401, PLC0415
 
     tool = {"type": "function", "function": {"name": "none", "parameters": {}}}
     prepared({"model": "openai/none", "messages": [], "tools": [tool], "api_key": "none"}).close()

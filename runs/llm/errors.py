@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from runs.llm_answer import AnswerTooLarge, too_large
+from runs.llm.answer import AnswerTooLarge, too_large
 from runs.ports import (
     ContentRefused,
     ContextTooLong,

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 
-from runs.llm_answer import MAX_ANSWER_BYTES, AnswerTooLarge
+from runs.llm.answer import MAX_ANSWER_BYTES, AnswerTooLarge
 
 LONGEST_CONNECT = 10.0
 """Seconds. An answer may take long to begin; a connection does not."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from runs.llm_library import load
+from runs.llm.library import load
 from runs.ports import ModelRequest, UnknownProvider, Usage
 
 
