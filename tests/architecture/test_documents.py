@@ -13,6 +13,8 @@ from runs.entries import Kind
 from runs.states import TRANSITIONS
 from station.cli.root import root
 from station.config.variables import FILE_VARIABLE, VARIABLES
+from station.core.faults import POINTS
+from station.embedded.drills.command import DRILLS
 from tests.docs_generated import metrics
 
 ROOT = Path(__file__).parents[2]
@@ -75,6 +77,20 @@ def test_the_table_of_layers_is_the_one_that_is_enforced() -> None:
 def test_the_journal_page_has_every_kind_and_no_other() -> None:
     heads = re.findall(r"^### `([a-z_.]+)`$", (ROOT / "docs" / "journal.md").read_text(), re.M)
     assert sorted(heads) == sorted(kind.value for kind in Kind)
+
+
+def test_the_page_of_drills_has_every_drill_every_violation_and_every_point() -> None:
+    page = (ROOT / "docs" / "drills.md").read_text()
+    rows = {
+        name
+        for row in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    checker = (ROOT / "station" / "embedded" / "drills" / "history.py").read_text()
+    violations = set(re.findall(r'name="(\w+)"', checker))
+    assert len(violations) > 10
+    more = {"not_succeeded", "late_reclaim", "ended_by_itself", "proved_nothing"}
+    assert rows == {*DRILLS, *violations, *more, *POINTS}
 
 
 @every_page

@@ -93,7 +93,7 @@ class _Crashing:
 
     def __init__(self, stack: Stack, stage: Stage, say: Say) -> None:
         self._stack, self.stage, self._say = stack, stage, say
-        self._nursery = Nursery(stack, slots=1)
+        self._nursery = Nursery(stack)
         self._healthy: GuardedProcess = stack.worker()
         stack.await_workers(self._healthy)
         self.scripts: dict[int, str] = {}

@@ -40,13 +40,9 @@ class Victim:
 
 @dataclass
 class Nursery:
-    """Starts :mod:`station.embedded.drills.victim` and has it fork victims.
-
-    Each carries ``slots`` runs at once, where it is a worker.
-    """
+    """Starts :mod:`station.embedded.drills.victim` and has it fork victims."""
 
     stack: Stack
-    slots: int
     _victims: list[Victim] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,19 +50,29 @@ class Nursery:
         self._orders.touch()
         self._said = self._orders.with_name("orders.said")
         program = "station.embedded.drills.victim"
-        self._process = self.stack.run(program, str(self._orders), slots=self.slots)
+        self._process = self.stack.run(program, str(self._orders))
 
     def fork(
         self,
         point: str,
         *,
         passage: int = 1,
+        slots: int = 1,
         number: signal.Signals = signal.SIGKILL,
         words: Sequence[str] = ("worker",),
     ) -> Victim:
-        """A process ``station WORD…`` that gets the signal when it comes to the point."""
+        """A process ``station WORD…`` that gets the signal when it comes to the point.
+
+        A worker carries ``slots`` runs at once.
+        """
         assert point in POINTS
-        order = {"signal": number.name, "point": point, "passage": passage, "words": list(words)}
+        order = {
+            "signal": number.name,
+            "point": point,
+            "passage": passage,
+            "words": list(words),
+            "config": str(self.stack.config(slots=slots)),
+        }
         with self._orders.open("a") as file:
             file.write(f"{json.dumps(order)}\n")
         place = len(self._victims)

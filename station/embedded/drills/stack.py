@@ -138,15 +138,9 @@ class Stack:
         """What all its processes say, but for the tool server."""
         return self.folder / "log"
 
-    def run(self, *words: str, slots: int | None = None) -> GuardedProcess:
-        """Start ``python -m …`` with the stack's configuration; it cannot outlive this process.
-
-        ``slots`` is how many runs at once it carries, if it does and is an exception.
-        """
-        environment = dict(os.environ)
-        if slots is not None:
-            environment["STN_CONFIG"] = str(self._write_config(slots))
-        process = self._spawn(words, environment, self.log)
+    def run(self, *words: str) -> GuardedProcess:
+        """Start ``python -m …`` with the stack's configuration; it cannot outlive this process."""
+        process = self._spawn(words, self.log)
         self._processes = [old for old in self._processes if old.returncode is None]
         self._processes.append(process)
         return process
@@ -236,7 +230,7 @@ class Stack:
     def _start_tools(self) -> None:
         """It chooses its port when it binds it, so that nobody can be quicker."""
         words = ("toolservers.testing", "--sink", str(self.sink), "--http", "0")
-        self._tools = self._spawn(words, dict(os.environ), self._tools_log)
+        self._tools = self._spawn(words, self._tools_log)
         self._ending.callback(self._tools.wait, _GONE)
         self._ending.callback(self._tools.kill)
 
@@ -245,12 +239,10 @@ class Stack:
         found = _LISTENING.search(self._tools_log.read_text())
         return int(found[1]) if found else 0
 
-    def _spawn(
-        self, words: Sequence[str], environment: Mapping[str, str], log: Path
-    ) -> GuardedProcess:
+    def _spawn(self, words: Sequence[str], log: Path) -> GuardedProcess:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            command = Command(argv=[sys.executable, "-m", *words], env=environment)
+            command = Command(argv=[sys.executable, "-m", *words], env=dict(os.environ))
             return GuardedProcess(command, output=descriptor)
         finally:
             os.close(descriptor)
@@ -261,7 +253,7 @@ class Stack:
         self._base_url = base_url
         os.environ.update(
             {
-                "STN_CONFIG": str(self._write_config()),
+                "STN_CONFIG": str(self.config()),
                 "STN_DATABASE_URL": self.postgres.url,
                 "STN_REDIS_URL": self.valkey.url,
                 "STN_ENCRYPTION_KEY": secrets.token_hex(32),
@@ -270,7 +262,8 @@ class Stack:
             }
         )
 
-    def _write_config(self, slots: int | None = None) -> Path:
+    def config(self, *, slots: int | None = None) -> Path:
+        """The configuration file; with ``slots``, one for a worker of so many runs at once."""
         queue = self._queue if slots is None else {**self._queue, "workers": slots}
         file = self.folder / ("config.yaml" if slots is None else f"config-{slots}.yaml")
         content = {

@@ -5,8 +5,8 @@ file ORDERS, which may still grow, it forks a process that becomes ``station WOR
 stops itself when it comes to a point. What takes a worker seconds to load is loaded once.
 
 A line is a JSON object: ``{"signal": "SIGKILL", "point": "after-send", "passage": 1,
-"words": ["worker"]}``. It says ``forked PID`` and, at their ends, ``ended PID STATUS`` in the file
-ORDERS.said.
+"words": ["worker"], "config": "FILE"}``. It says ``forked PID`` and, at their ends, ``ended PID
+STATUS`` in the file ORDERS.said.
 """
 
 import gc
@@ -58,6 +58,7 @@ def become(order: dict[str, Any]) -> NoReturn:
             signal.pthread_kill(threading.get_ident(), number)
 
     faults.point = point
+    os.environ["STN_CONFIG"] = order["config"]
     sys.argv = ["station", *order["words"]]
     runpy.run_module("station.cli.main", run_name="__main__", alter_sys=True)
     sys.exit(0)

@@ -3,9 +3,10 @@
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from station.embedded.drills.history import RunRecord
 from station.embedded.drills.nursery import Nursery, Victim
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
@@ -18,17 +19,25 @@ _SLOW = 4.0
 _REFUSED = 3.0
 """Seconds that a model wants to be left alone."""
 _LEASE = 3.0
-_WAKES_AFTER = 5.0
-"""By then what the sleeper waited for has come: it is the first thing it sees."""
-_SPARE_BELLS = 2
+_SLEEPERS = {
+    "sending": ("before-send", 2),
+    "asking": ("before-request", 2),
+    "recording": ("after-send", 1),
+    "ending": ("before-finish", 1),
+}
+"""By script: the point and passage at which the worker of its run falls asleep. The first one also
+carries the runs that wait for something meanwhile."""
+_WAITING = ("thinking", "looking", "refused")
+_SPARE_BELLS = 1 + len(_SLEEPERS)
 """A worker that was stopped took a bell with it."""
 _SCRIPTS = [
-    script("answer", DONE),
     script("thinking", {**DONE, "delay": _SLOW}),
     script("looking", turn(look(_SLOW)), turn(note()), DONE),
     script("refused", {**DONE, "error": {"status": 429, "retry_after": _REFUSED, "times": 1}}),
     script("sending", turn(note()), DONE),
     script("asking", turn(look(0.1)), DONE),
+    script("recording", turn(look(_SLOW)), DONE),
+    script("ending", {**DONE, "delay": _SLOW}),
 ]
 
 
@@ -40,11 +49,16 @@ class Expected:
     """How many entries of each kind."""
     requests: int
     effects: int
+    lasts: float = 0.0
+    """Seconds from the last claim to the end, at least: so long its owner took."""
 
 
 EXPECTED = {
     "thinking": Expected(
-        journal={"run.claimed": 2, "run.released": 1, "model.answered": 1}, requests=2, effects=0
+        journal={"run.claimed": 2, "run.released": 1, "model.answered": 1},
+        requests=2,
+        effects=0,
+        lasts=_SLOW,
     ),
     "looking": Expected(
         journal={
@@ -56,6 +70,7 @@ EXPECTED = {
         },
         requests=3,
         effects=1,
+        lasts=_SLOW,
     ),
     "refused": Expected(
         journal={"run.claimed": 2, "run.released": 1, "model.retried": 1, "model.answered": 1},
@@ -86,47 +101,93 @@ EXPECTED = {
         requests=2,
         effects=0,
     ),
+    "recording": Expected(
+        journal={
+            "run.claimed": 2,
+            "run.released": 1,
+            "model.answered": 2,
+            "tool.called": 2,
+            "tool.returned": 1,
+        },
+        requests=2,
+        effects=0,
+        lasts=_SLOW,
+    ),
+    "ending": Expected(
+        journal={
+            "run.claimed": 2,
+            "run.released": 1,
+            "model.answered": 1,
+            "run.finished": 1,
+        },
+        requests=2,
+        effects=0,
+        lasts=_SLOW,
+    ),
 }
 
 
 def zombie(report: Report, options: Options, say: Say) -> None:
-    """Stop two workers right before they would send, with more under way; wake them later."""
+    """Stop workers right before they would send or write, with more under way; wake them later."""
     del options
     with staged(report, say, scripts=_SCRIPTS, lease=_LEASE) as stack:
         stage = Stage(stack)
-        nursery = Nursery(stack, slots=8)
+        nursery = Nursery(stack)
         heir = stack.worker()
+        sleepers = {
+            name: nursery.fork(
+                point,
+                passage=passage,
+                slots=1 + len(_WAITING) if name == "sending" else 1,
+                number=signal.SIGSTOP,
+            )
+            for name, (point, passage) in _SLEEPERS.items()
+        }
         stack.await_workers(heir)
+        pids = {sleeper.pid for sleeper in sleepers.values()}
+        stack.until(lambda: pids <= stage.workers(), "the workers that will sleep")
         heir.send_signal(signal.SIGSTOP)
-        # The first call is that of the run that looks.
-        caller = nursery.fork("before-send", passage=2, number=signal.SIGSTOP)
-        runs = {name: stage.submit(name) for name in ("thinking", "looking", "refused")}
-        stage.ring(_SPARE_BELLS)
-        stack.until(lambda: _under_way(stack, stage, runs), "the runs to be under way")
-        runs["sending"] = stage.submit("sending")
-        stage.ring(_SPARE_BELLS)
-        stack.until(lambda: caller.stopped, "a worker to stop before a call")
-        asker = nursery.fork("before-request", passage=2, number=signal.SIGSTOP)
-        runs["asking"] = stage.submit("asking")
-        stack.until(lambda: asker.stopped, "a worker to stop before a request")
+        for sleeper in sleepers.values():
+            sleeper.send(signal.SIGSTOP)
+        runs = _fall_asleep(stack, stage, sleepers)
         asleep = time.monotonic()
-        say("two workers sleep: a call and a request were next; a model and a tool are at work")
+        say(f"{len(sleepers)} workers sleep, each about to send or to write something")
         heir.send_signal(signal.SIGCONT)
         stack.keeper()  # nobody freed a lease before
         stack.until(
             lambda: all(stage.entries(run, "run.claimed") > 1 for run in runs.values()),
             "another worker to take the runs",
         )
-        stack.until(lambda: time.monotonic() > asleep + _WAKES_AFTER, "the answers")
-        caller.send(signal.SIGCONT)
-        asker.send(signal.SIGCONT)
+        stage.settle()
+        for sleeper in sleepers.values():
+            sleeper.send(signal.SIGCONT)
         slept = time.monotonic() - asleep
-        say(f"they wake after {slept:.1f} s; their leases were {_LEASE:g} s")
+        say(f"their runs have other owners: they wake after {slept:.1f} s")
         stage.await_ends()
         heir.kill()
-        useful = _is_useful(stage, caller, asker) and _is_useful(stage, asker, caller)
+        useful = _are_useful(stage, list(sleepers.values()))
         judge(report, stage.outcome(), runs, useful=useful)
         report.count(slept_seconds=round(slept, 1))
+
+
+def _fall_asleep(stack: Stack, stage: Stage, sleepers: Mapping[str, Victim]) -> dict[str, int]:
+    """Have one after the other take its runs and come to its point; the runs, by script."""
+    next(iter(sleepers.values())).send(signal.SIGCONT)
+    runs = {name: stage.submit(name) for name in _WAITING}
+    stage.ring(_SPARE_BELLS)
+    stack.until(lambda: _under_way(stack, stage, runs), "the runs to be under way")
+    for name, sleeper in sleepers.items():
+        sleeper.send(signal.SIGCONT)
+        run = runs[name] = stage.submit(name)
+        stage.ring(_SPARE_BELLS)
+        stack.until(
+            lambda run=run, pid=sleeper.pid: stage.owner(run) == pid,  # type: ignore[misc]
+            f"the claim of a worker that will sleep {sleeper}",
+        )
+    stack.until(
+        lambda: all(sleeper.stopped for sleeper in sleepers.values()), "every worker to sleep"
+    )
+    return runs
 
 
 def _under_way(stack: Stack, stage: Stage, runs: Mapping[str, int]) -> bool:
@@ -138,12 +199,18 @@ def _under_way(stack: Stack, stage: Stage, runs: Mapping[str, int]) -> bool:
     )
 
 
-def _is_useful(stage: Stage, sleeper: Victim, other: Victim) -> bool:
-    """Whether one that slept carries runs again: so it had the time to do harm."""
-    other.send(signal.SIGSTOP)
-    ended = stage.await_ends(stage.submit("answer"))
-    other.send(signal.SIGCONT)
-    return ended and not sleeper.stopped
+def _are_useful(stage: Stage, sleepers: Sequence[Victim]) -> bool:
+    """Whether each that slept carries runs again: so it had the time to do harm."""
+    for sleeper in sleepers:
+        sleeper.send(signal.SIGSTOP)
+    useful = True
+    for sleeper in sleepers:
+        sleeper.send(signal.SIGCONT)
+        run = stage.submit("ending")
+        stage.ring(_SPARE_BELLS)
+        useful = stage.await_ends(run) and useful
+        sleeper.send(signal.SIGSTOP)
+    return useful
 
 
 def judge(
@@ -175,6 +242,13 @@ def judge(
             f"{name}: {effects} effects, not {expected.effects}",
             run=run_id,
         )
+        lasted = _lasted(records[run_id])
+        report.expect(
+            lasted >= expected.lasts,
+            f"{name}: ended {lasted:.1f} s after its last claim, by somebody else: its owner took "
+            f"{expected.lasts:g} s",
+            run=run_id,
+        )
         rows += sum(found.values()) - sum(expected.journal.values())
         requests += asked - expected.requests
         calls += effects - expected.effects
@@ -183,3 +257,9 @@ def judge(
         model_requests_after_waking=requests,
         calls_sent_after_waking=calls,
     )
+
+
+def _lasted(run: RunRecord) -> float:
+    """Seconds from the last claim to the end; 0 where it has none."""
+    claims, ends = run.of("run.claimed"), run.of("run.finished")
+    return (ends[0].at - claims[-1].at).total_seconds() if claims and ends else 0.0

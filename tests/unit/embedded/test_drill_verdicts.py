@@ -351,14 +351,20 @@ def test_storm_breaks_when_a_process_ended_by_itself() -> None:
 
 def test_zombie_breaks_when_who_slept_is_of_no_use_any_more() -> None:
     report = Report(drill="zombie", promise="it holds")
-    zombie.judge(report, outcome(record(THINKING), asked=2), {"thinking": 7}, useful=False)
+    seen = outcome(record(THINKING, gap=2.0), asked=2)
+    zombie.judge(report, seen, {"thinking": 7}, useful=False)
     assert said(report.violations, "carries no runs any more")
 
 
 def zombie_found(
-    name: str, steps: Sequence[Step], *, asked: int, effects: Sequence[Effect] = ()
+    name: str,
+    steps: Sequence[Step],
+    *,
+    asked: int,
+    effects: Sequence[Effect] = (),
+    gap: float = 1.0,
 ) -> list[str]:
-    seen = outcome(record(steps), effects=effects, asked=asked)
+    seen = outcome(record(steps, gap=gap), effects=effects, asked=asked)
     return found(zombie.judge, seen, {name: 7})
 
 
@@ -367,12 +373,13 @@ RIGHT = effect(9.5)
 
 
 def test_zombie_holds_when_only_the_successor_went_on() -> None:
-    assert zombie_found("thinking", THINKING, asked=2) == []
+    assert zombie_found("thinking", THINKING, asked=2, gap=2.0) == []
     assert zombie_found("sending", in_doubt("repeat"), asked=2, effects=[RIGHT]) == []
 
 
 def test_zombie_breaks_when_it_asks_a_model() -> None:
-    assert said(zombie_found("thinking", THINKING, asked=3), "3 requests to its model, not 2")
+    violations = zombie_found("thinking", THINKING, asked=3, gap=2.0)
+    assert said(violations, "3 requests to its model, not 2")
 
 
 def test_zombie_breaks_when_it_calls_a_tool() -> None:
@@ -384,4 +391,9 @@ def test_zombie_breaks_when_it_calls_a_tool() -> None:
 
 def test_zombie_breaks_when_it_writes_a_row() -> None:
     late = [*THINKING[:5], CONCLUDED, FINISHED]
-    assert said(zombie_found("thinking", late, asked=2), "'model.answered': 2")
+    assert said(zombie_found("thinking", late, asked=2, gap=2.0), "'model.answered': 2")
+
+
+def test_zombie_breaks_when_it_ends_the_run_of_its_successor() -> None:
+    violations = zombie_found("thinking", THINKING, asked=2, gap=1.9)
+    assert said(violations, "ended 3.8 s after its last claim, by somebody else")
