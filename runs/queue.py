@@ -223,9 +223,11 @@ def why_queued(run: Run) -> str:
 
 def _reasons(run: Run) -> Iterator[str]:
     environment, agent = run.environment, run.agent
-    if (switch := pausing.queue_switch()).paused:
-        yield f"The whole queue is paused, by {switch.by} since {switch.since:%Y-%m-%d %H:%M} UTC."
     if environment.paused:
+        switch = pausing.queue_switch()
+        if switch.paused:
+            since = f"{switch.since:%Y-%m-%d %H:%M} UTC"
+            yield f"The whole queue is paused, by {switch.by} since {since}."
         yield f"Environment {environment.name} is paused."
     if agent.paused:
         yield f"Agent {agent.name} is paused."
