@@ -3,6 +3,7 @@
 import signal
 
 from station.embedded.drills.delays import waits
+from station.embedded.drills.nursery import Nursery
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
 from station.embedded.drills.scripts import KINDS, kinds
@@ -21,8 +22,10 @@ def bell(report: Report, options: Options, say: Say) -> None:
     with staged(report, say, scripts=kinds(0.8), lease=6.0) as stack:
         stage = Stage(stack)
         stack.keeper()
-        workers = [stack.worker() for _ in range(2)]
-        stack.await_workers(*workers)
+        nursery = Nursery(stack)
+        workers = [nursery.worker(slots=8) for _ in range(2)]
+        pids = {worker.pid for worker in workers}
+        stack.until(lambda: pids <= stage.workers(), "the workers")
 
         def submit(what: str) -> None:
             say(f"{_EACH} runs, {what}")
@@ -36,11 +39,11 @@ def bell(report: Report, options: Options, say: Say) -> None:
         stage.ring(100)
         stack.until(lambda: not _bells(stack), "the bells to be heard")
         for worker in workers:
-            worker.send_signal(signal.SIGSTOP)
+            worker.send(signal.SIGSTOP)
         submit("and FLUSHALL before anybody hears of them")
         flushed = _bells(stack, flush=True)
         for worker in workers:
-            worker.send_signal(signal.SIGCONT)
+            worker.send(signal.SIGCONT)
         stage.await_ends()
         say("the broker is killed: bells are lost")
         stack.valkey.kill()

@@ -196,7 +196,7 @@ class _Crowd:
         crowded, quiet = self._agents[-2:]
         request = services.Request(input="drill", data={})
         first = services.submit(self._by, crowded, request)
-        Run.objects.bulk_create([_copy(first) for _ in range(_CROWD - 1)], batch_size=1000)
+        _multiply(first, _CROWD)
         recent: list[int] = []
 
         def claim() -> int:
@@ -215,12 +215,19 @@ class _Crowd:
         return number
 
 
-def _copy(run: Any) -> Any:
-    """A queued run like ``run``."""
-    fields = {field.attname: getattr(run, field.attname) for field in run._meta.concrete_fields}
-    for name in ("id", "created_at", "available_at"):
-        del fields[name]
-    return type(run)(**fields)
+def _multiply(run: Any, times: int) -> None:
+    """Have ``times`` queued runs like ``run``, itself included."""
+    from django.db import connection  # noqa: PLC0415
+
+    own = {"id", "created_at", "available_at"}
+    names = [field.column for field in run._meta.concrete_fields if field.column not in own]
+    columns, table = ", ".join(names), run._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {table}, "  # noqa: S608 - names
+            "generate_series(2, %s) WHERE id = %s",
+            [times, run.pk],
+        )
 
 
 def _most(runs: Sequence[Carried], group: Callable[[Carried], Hashable]) -> int:

@@ -32,7 +32,7 @@ DRILLS: Mapping[str, Drill] = {
         uses=frozenset({"seed"}),
     ),
     "crash": Drill(promise="a SIGKILL at any point repeats no effect and loses no run"),
-    "drain": Drill(promise="rolling restarts fail no healthy run"),
+    "drain": Drill(promise="restarts of workers and of PostgreSQL fail no healthy run"),
     "storm": Drill(
         promise="kills of everything lose no run, end none twice and repeat no effect",
         uses=frozenset({"seed", "runs", "kills"}),

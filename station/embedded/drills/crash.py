@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from station.embedded.drills.delays import owner, waits
 from station.embedded.drills.history import Happening, RunRecord
-from station.embedded.drills.nursery import Nursery, Victim
+from station.embedded.drills.nursery import Forked, Nursery
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
 from station.embedded.drills.scripts import DONE, look, note, script, turn
 from station.embedded.drills.stack import Stack, staged
 from station.embedded.drills.stage import ENVIRONMENT, Stage
-from station.embedded.process import GuardedProcess
 
 FOUND_WITHIN = 20.0
 """Seconds within which a run is claimed whose bell nobody rang."""
@@ -94,14 +93,14 @@ class _Crashing:
     def __init__(self, stack: Stack, stage: Stage, say: Say) -> None:
         self._stack, self.stage, self._say = stack, stage, say
         self._nursery = Nursery(stack)
-        self._healthy: GuardedProcess = stack.worker()
-        stack.await_workers(self._healthy)
+        self._healthy = self._nursery.worker(slots=8)
+        self._up(self._healthy)
         self.scripts: dict[int, str] = {}
-        self.victims: list[Victim] = []
+        self.victims: list[Forked] = []
 
     def workers(self) -> None:
         """Each worker dies on its first run; there is no keeper, so no run is taken over yet."""
-        self._healthy.send_signal(signal.SIGSTOP)
+        self._healthy.send(signal.SIGSTOP)
         for kind in ("note", "look"):
             cases = [(point, n) for name, point, n in EXPECTED if name == kind]
             for _ in cases:
@@ -120,30 +119,30 @@ class _Crashing:
         self._stack.keeper()
         self._nursery.await_end(asking)
         self._say("a worker died that had just put a run up for a person's decision")
-        self._healthy.send_signal(signal.SIGCONT)
+        self._healthy.send(signal.SIGCONT)
         self.stage.await_rest()
 
     def again(self) -> None:
         """Workers die that repeat a call because a person said so."""
-        self._healthy.send_signal(signal.SIGSTOP)
+        self._healthy.send(signal.SIGSTOP)
         repeating = [self._fork(point) for point in AGAIN]
         self._up(*repeating)
         self.stage.settle()
         self._nursery.await_end(*repeating)
         self._say(f"{len(repeating)} workers died repeating a call that a person had cleared")
-        self._healthy.send_signal(signal.SIGCONT)
+        self._healthy.send(signal.SIGCONT)
         self.stage.await_rest()
         self.stage.settle()
 
     def hand_back(self) -> None:
         """A worker that is told to stop hands its run back, and dies before it rings."""
         self.stage.await_rest()
-        self._healthy.send_signal(signal.SIGSTOP)
+        self._healthy.send(signal.SIGSTOP)
         victim = self._fork("after-hand-back")
         self._up(victim)
         run = self._submit("linger")
         self._stack.until(lambda: self.stage.entries(run, "tool.called"), "the call")
-        self._healthy.send_signal(signal.SIGCONT)
+        self._healthy.send(signal.SIGCONT)
         victim.send(signal.SIGTERM)
         self._nursery.await_end(victim)
         self._say("a worker died that had just handed its run back")
@@ -151,13 +150,13 @@ class _Crashing:
 
     def put_off(self) -> None:
         """A worker puts a failed run off, and dies before it remembers to ring."""
-        self._healthy.send_signal(signal.SIGSTOP)
+        self._healthy.send(signal.SIGSTOP)
         victim = self._fork("after-put-off")
         self._up(victim)
         self.stage.agent("fail", retry=_RETRY)
         run = self._submit("fail")
         self._stack.until(lambda: self.stage.entries(run, "run.claimed"), "the claim")
-        self._healthy.send_signal(signal.SIGCONT)
+        self._healthy.send(signal.SIGCONT)
         self._nursery.await_end(victim)
         self._say("a worker died that had just put a failed run off")
         self.stage.await_ends(run)
@@ -178,13 +177,13 @@ class _Crashing:
         self.scripts[run] = kind
         return run
 
-    def _fork(self, point: str, *, passage: int = 1, words: Sequence[str] = ("worker",)) -> Victim:
+    def _fork(self, point: str, *, passage: int = 1, words: Sequence[str] = ("worker",)) -> Forked:
         victim = self._nursery.fork(point, passage=passage, words=words)
         self.victims.append(victim)
         return victim
 
-    def _up(self, *victims: Victim) -> None:
-        pids = {victim.pid for victim in victims}
+    def _up(self, *workers: Forked) -> None:
+        pids = {worker.pid for worker in workers}
         self._stack.until(lambda: pids <= self.stage.workers(), "a worker")
 
 
@@ -192,7 +191,7 @@ def judge(
     report: Report,
     outcome: Outcome,
     scripts: Mapping[int, str],
-    victims: Sequence[Victim],
+    victims: Sequence[Forked],
     *,
     expected: Mapping[Case, Expected] = EXPECTED,
     again: Sequence[str] = tuple(AGAIN),
@@ -265,7 +264,7 @@ def _judge_run(
     )
 
 
-def _repeated(wanted: Expected, victims: Sequence[Victim]) -> Expected:
+def _repeated(wanted: Expected, victims: Sequence[Forked]) -> Expected:
     """What is expected when more workers died that repeated the call for a person."""
     said = [AGAIN.get(victim.point, "") for victim in victims]
     return Expected(

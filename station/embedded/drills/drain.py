@@ -1,20 +1,21 @@
-"""``drain``: every worker is replaced, again and again, under load; no run fails or starts over."""
+"""``drain``: workers and PostgreSQL are restarted under load; no run fails or starts over."""
 
 import itertools
 import signal
 import time
-from collections.abc import Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
+from station.embedded.drills.nursery import Forked, Nursery
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
 from station.embedded.drills.scripts import DONE, KINDS, kinds, look, note, script, turn
 from station.embedded.drills.stack import Stack, staged
 from station.embedded.drills.stage import Stage
-from station.embedded.process import GuardedProcess
 
 GONE = 25.0
-_REPLACED, _AT_ONCE = 3, 8
+_REPLACED, _AT_ONCE, _SLOTS = 3, 8, 8
 _GRACE = 3.0
 _SCRIPTS = [
     *kinds(2.0),
@@ -34,13 +35,14 @@ class Exit:
 
 
 def drain(report: Report, options: Options, say: Say) -> None:
-    """Replace the workers one by one while runs keep coming."""
+    """Replace the worker and restart PostgreSQL, again and again, while runs keep coming."""
     del options
-    with staged(report, say, scripts=_SCRIPTS, lease=6.0, shutdown_grace=f"{_GRACE:g}s") as stack:
+    with staged(report, say, scripts=_SCRIPTS, lease=20.0, shutdown_grace=f"{_GRACE:g}s") as stack:
         stage = Stage(stack)
         stack.keeper()
-        worker = stack.worker()
-        stack.await_workers(worker)
+        nursery = Nursery(stack)
+        worker = nursery.worker(slots=_SLOTS)
+        stack.until(lambda: worker.pid in stage.workers(), "a worker")
         upcoming = itertools.cycle(KINDS)
 
         def keep_busy() -> None:
@@ -51,33 +53,42 @@ def drain(report: Report, options: Options, say: Say) -> None:
         exits: list[Exit] = []
         slow: set[int] = set()
         for _ in range(_REPLACED):
-            fresh = stack.worker()
+            fresh = nursery.worker(slots=_SLOTS)
             stack.until(lambda pid=fresh.pid: pid in stage.workers(), "a worker", each=keep_busy)  # type: ignore[misc]
             chosen = [stage.submit("slow"), stage.submit("long"), stage.submit("long")]
             slow.add(chosen[0])
             stack.until(lambda chosen=chosen: _have_effects(stage, chosen), "their effects")  # type: ignore[misc]
             if stage.owner(chosen[0]) == fresh.pid:
                 worker, fresh = fresh, worker
-            exits.append(_replace(stack, stage, worker, keep_busy))
+            exits.append(_replace(stack, stage, nursery, worker, keep_busy))
             worker = fresh
             say(f"replaced a worker: gone in {exits[-1].seconds:.1f} s")
+        through = frozenset(stage.submit("long") for _ in range(3))
+        for count, down in enumerate((stack.postgres.stop, stack.postgres.kill), start=1):
+            stack.until(
+                lambda count=count: _have_effects(stage, through, at_least=count),  # type: ignore[misc]
+                "their effects",
+            )
+            down()
+            stack.postgres.start()
+            say(f"PostgreSQL was {'stopped' if count == 1 else 'killed'} and is up again")
         stage.await_ends()
-        judge(report, stage.outcome(), exits, slow)
+        judge(report, stage.outcome(), exits, slow=slow, through=through)
 
 
-def _have_effects(stage: Stage, runs: Sequence[int]) -> bool:
-    """Each of the runs is under way."""
-    keys = [effect.key for effect in stage.effects()]
-    return all(any(key.startswith(f"{run}:") for key in keys) for run in runs)
+def _have_effects(stage: Stage, runs: Iterable[int], *, at_least: int = 1) -> bool:
+    """Each of the runs is under way: so many of its calls had their effect."""
+    of_run = Counter(effect.key.partition(":")[0] for effect in stage.effects())
+    return all(of_run[str(run)] >= at_least for run in runs)
 
 
 def _replace(
-    stack: Stack, stage: Stage, worker: GuardedProcess, keep_busy: Callable[[], None]
+    stack: Stack, stage: Stage, nursery: Nursery, worker: Forked, keep_busy: Callable[[], None]
 ) -> Exit:
     """Have the worker go; another is there already."""
     began = time.monotonic()
-    worker.send_signal(signal.SIGTERM)
-    stack.until(lambda: worker.returncode is not None, "a worker's end", each=keep_busy)
+    worker.send(signal.SIGTERM)
+    stack.until(lambda: nursery.ended(worker), "a worker's end", each=keep_busy)
     return Exit(
         seconds=time.monotonic() - began,
         returncode=worker.returncode,
@@ -85,8 +96,19 @@ def _replace(
     )
 
 
-def judge(report: Report, outcome: Outcome, exits: Sequence[Exit], slow: Set[int]) -> None:
-    """Every worker went in time and in order, and only the slow runs were asked about."""
+def judge(
+    report: Report,
+    outcome: Outcome,
+    exits: Sequence[Exit],
+    *,
+    slow: Set[int] = frozenset(),
+    through: Set[int] = frozenset(),
+) -> None:
+    """Every worker went in time and in order, and no run noticed.
+
+    A person was asked about ``slow`` runs only; nobody else took over those ``through`` whose
+    course PostgreSQL was away.
+    """
     for went in exits:
         report.expect(went.returncode == 0, f"a worker ended with {went.returncode}")
         report.expect(
@@ -103,6 +125,8 @@ def judge(report: Report, outcome: Outcome, exits: Sequence[Exit], slow: Set[int
         decided = [each.payload["decision"] for each in run.of("run.decided")]
         wanted = ["happened"] if run.run_id in slow else []
         report.expect(decided == wanted, f"a person said {decided}, not {wanted}", run=run.run_id)
+        if run.run_id in through:
+            report.expect(run.fence == 1, f"it was claimed {run.fence} times", run=run.run_id)
         asked = outcome.asked.get(run.run_id, 0)
         again = sum(released.payload["reason"] == "drained" for released in run.of("run.released"))
         report.expect(

@@ -1,11 +1,10 @@
-"""Where drills get processes that kill or stop themselves at a named point in the code."""
+"""Where drills get workers quickly, and processes that kill or stop themselves at a named point."""
 
 import json
 import os
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 from station.core.faults import POINTS
@@ -14,14 +13,14 @@ from station.embedded.drills.stack import Stack
 
 
 @dataclass(kw_only=True)
-class Victim:
-    """A process of Station that will come to a point. ``at`` is when it was seen dead."""
+class Forked:
+    """A process of Station; with a ``point``, it will not get beyond that."""
 
-    point: str
-    passage: int
     pid: int
+    point: str = ""
+    passage: int = 1
     returncode: int | None = None
-    at: datetime | None = None
+    """How it was seen to have ended; negative is the signal that killed it."""
 
     def __str__(self) -> str:
         return self.point if self.passage == 1 else f"{self.point}, passage {self.passage}"
@@ -40,10 +39,13 @@ class Victim:
 
 @dataclass
 class Nursery:
-    """Starts :mod:`station.embedded.drills.victim` and has it fork victims."""
+    """Starts :mod:`station.embedded.drills.victim` and has it fork processes.
+
+    A worker that is forked is up in a second; one that is started loads libraries for four.
+    """
 
     stack: Stack
-    _victims: list[Victim] = field(default_factory=list)
+    _forked: list[Forked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._orders = self.stack.folder / "orders"
@@ -51,6 +53,10 @@ class Nursery:
         self._said = self._orders.with_name("orders.said")
         program = "station.embedded.drills.victim"
         self._process = self.stack.run(program, str(self._orders))
+
+    def worker(self, *, slots: int) -> Forked:
+        """A worker that carries ``slots`` runs at once."""
+        return self.fork("", slots=slots)
 
     def fork(
         self,
@@ -60,12 +66,12 @@ class Nursery:
         slots: int = 1,
         number: signal.Signals = signal.SIGKILL,
         words: Sequence[str] = ("worker",),
-    ) -> Victim:
+    ) -> Forked:
         """A process ``station WORD…`` that gets the signal when it comes to the point.
 
         A worker carries ``slots`` runs at once.
         """
-        assert point in POINTS
+        assert not point or point in POINTS
         order = {
             "signal": number.name,
             "point": point,
@@ -75,32 +81,31 @@ class Nursery:
         }
         with self._orders.open("a") as file:
             file.write(f"{json.dumps(order)}\n")
-        place = len(self._victims)
+        place = len(self._forked)
 
         def forked() -> int:
             pids = self._words("forked")
             return int(pids[place][0]) if len(pids) > place else 0
 
-        victim = Victim(
+        process = Forked(
             point=point, passage=passage, pid=self.stack.until(forked, f"the fork for {point}")
         )
-        self._victims.append(victim)
-        return victim
+        self._forked.append(process)
+        return process
 
-    def await_end(self, *victims: Victim) -> None:
-        """Wait until the victims have ended."""
-        names = ", ".join(map(str, victims))
-        self.stack.until(lambda: all(map(self.ended, victims)), f"the death at {names}")
+    def await_end(self, *processes: Forked) -> None:
+        """Wait until the processes have ended."""
+        names = ", ".join(map(str, processes))
+        self.stack.until(lambda: all(map(self.ended, processes)), f"the death at {names}")
 
-    def ended(self, victim: Victim) -> bool:
-        """Whether the victim has ended; then it says how."""
+    def ended(self, process: Forked) -> bool:
+        """Whether the process has ended; then it says how."""
         if self._process.returncode is not None:
-            raise DrillFailed(f"The victims' parent ended with {self._process.returncode}.")
+            raise DrillFailed(f"The nursery ended with {self._process.returncode}.")
         for pid, status in self._words("ended"):
-            if int(pid) == victim.pid and victim.returncode is None:
-                victim.returncode = int(status)
-                victim.at = datetime.now(UTC)
-        return victim.returncode is not None
+            if int(pid) == process.pid:
+                process.returncode = int(status)
+        return process.returncode is not None
 
     def _words(self, verb: str) -> list[list[str]]:
         """What the parent said of that kind, whole lines."""

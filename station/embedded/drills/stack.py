@@ -26,7 +26,7 @@ from station.embedded.valkey import Valkey
 
 T = TypeVar("T")
 PREFIX = "station-drill-"
-_POLL = 0.05
+_POLL = 0.1
 _UP = 180.0
 _GONE = 10.0
 _LISTENING = re.compile(r"listening on (\d+)")

@@ -1,8 +1,9 @@
-"""``python -m station.embedded.drills.victim ORDERS``: Station's processes, doomed at named points.
+"""``python -m station.embedded.drills.victim ORDERS``: Station's processes, for drills.
 
 The only place that puts anything behind :func:`station.core.faults.point`. For each line of the
-file ORDERS, which may still grow, it forks a process that becomes ``station WORD…`` and kills or
-stops itself when it comes to a point. What takes a worker seconds to load is loaded once.
+file ORDERS, which may still grow, it forks a process that becomes ``station WORD…``; if the line
+names a point, it kills or stops itself when it comes to that. What takes a worker seconds to load
+is loaded once.
 
 A line is a JSON object: ``{"signal": "SIGKILL", "point": "after-send", "passage": 1,
 "words": ["worker"], "config": "FILE"}``. It says ``forked PID`` and, at their ends, ``ended PID
@@ -29,8 +30,9 @@ _POLL = 0.02
 
 def main() -> NoReturn:
     orders = Path(sys.argv[1])
+    gc.disable()  # it would look at half a million new objects again and again
     load()
-    gc.collect()
+    gc.enable()
     gc.freeze()  # the children need not look at all this again, nor copy it
     with orders.with_name(f"{orders.name}.said").open("a", buffering=1) as said:
         taken = 0

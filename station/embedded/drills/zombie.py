@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from station.embedded.drills.history import RunRecord
-from station.embedded.drills.nursery import Nursery, Victim
+from station.embedded.drills.nursery import Forked, Nursery
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Options, Report, Say
 from station.embedded.drills.scripts import DONE, look, note, script, turn
@@ -31,6 +31,7 @@ _WAITING = ("thinking", "looking", "refused")
 _SPARE_BELLS = 1 + len(_SLEEPERS)
 """A worker that was stopped took a bell with it."""
 _SCRIPTS = [
+    script("answer", DONE),
     script("thinking", {**DONE, "delay": _SLOW}),
     script("looking", turn(look(_SLOW)), turn(note()), DONE),
     script("refused", {**DONE, "error": {"status": 429, "retry_after": _REFUSED, "times": 1}}),
@@ -133,7 +134,7 @@ def zombie(report: Report, options: Options, say: Say) -> None:
     with staged(report, say, scripts=_SCRIPTS, lease=_LEASE) as stack:
         stage = Stage(stack)
         nursery = Nursery(stack)
-        heir = stack.worker()
+        heir = nursery.worker(slots=8)
         sleepers = {
             name: nursery.fork(
                 point,
@@ -143,16 +144,15 @@ def zombie(report: Report, options: Options, say: Say) -> None:
             )
             for name, (point, passage) in _SLEEPERS.items()
         }
-        stack.await_workers(heir)
-        pids = {sleeper.pid for sleeper in sleepers.values()}
-        stack.until(lambda: pids <= stage.workers(), "the workers that will sleep")
-        heir.send_signal(signal.SIGSTOP)
+        pids = {heir.pid, *(sleeper.pid for sleeper in sleepers.values())}
+        stack.until(lambda: pids <= stage.workers(), "the workers")
+        heir.send(signal.SIGSTOP)
         for sleeper in sleepers.values():
             sleeper.send(signal.SIGSTOP)
         runs = _fall_asleep(stack, stage, sleepers)
         asleep = time.monotonic()
         say(f"{len(sleepers)} workers sleep, each about to send or to write something")
-        heir.send_signal(signal.SIGCONT)
+        heir.send(signal.SIGCONT)
         stack.keeper()  # nobody freed a lease before
         stack.until(
             lambda: all(stage.entries(run, "run.claimed") > 1 for run in runs.values()),
@@ -164,13 +164,13 @@ def zombie(report: Report, options: Options, say: Say) -> None:
         slept = time.monotonic() - asleep
         say(f"their runs have other owners: they wake after {slept:.1f} s")
         stage.await_ends()
-        heir.kill()
+        heir.send(signal.SIGKILL)
         useful = _are_useful(stage, list(sleepers.values()))
         judge(report, stage.outcome(), runs, useful=useful)
         report.count(slept_seconds=round(slept, 1))
 
 
-def _fall_asleep(stack: Stack, stage: Stage, sleepers: Mapping[str, Victim]) -> dict[str, int]:
+def _fall_asleep(stack: Stack, stage: Stage, sleepers: Mapping[str, Forked]) -> dict[str, int]:
     """Have one after the other take its runs and come to its point; the runs, by script."""
     next(iter(sleepers.values())).send(signal.SIGCONT)
     runs = {name: stage.submit(name) for name in _WAITING}
@@ -199,14 +199,14 @@ def _under_way(stack: Stack, stage: Stage, runs: Mapping[str, int]) -> bool:
     )
 
 
-def _are_useful(stage: Stage, sleepers: Sequence[Victim]) -> bool:
+def _are_useful(stage: Stage, sleepers: Sequence[Forked]) -> bool:
     """Whether each that slept carries runs again: so it had the time to do harm."""
     for sleeper in sleepers:
         sleeper.send(signal.SIGSTOP)
     useful = True
     for sleeper in sleepers:
         sleeper.send(signal.SIGCONT)
-        run = stage.submit("ending")
+        run = stage.submit("answer")
         stage.ring(_SPARE_BELLS)
         useful = stage.await_ends(run) and useful
         sleeper.send(signal.SIGSTOP)

@@ -13,21 +13,29 @@ from station.commands.exits import Exit
 from tests.acceptance.embedded.drilling import Running
 
 _ENDING = """
-import json, sys
+import json
 from station.embedded.drills.failures import DrillFailed
 from station.embedded.drills.report import Report
 from station.embedded.drills.stack import staged
-from station.embedded.drills.stage import Stage
 
 report = Report(drill="tested", promise="it holds")
 try:
-    with staged(report, lambda line: None, scripts=[{{"name": "answer", "turns": [{{"say": "a"}}]}}]) as stack:
-        run = Stage(stack).submit("answer")
+    with staged(report, lambda line: None):
+        from agents import services as agents
+        from runs import services
+        from station.accounts import services as accounts
+        from station.core.principal import system
+
+        by = system("tests")
+        place = accounts.create_environment(by, name="drill").pk
+        definition = agents.Definition(prompt="You drill.")
+        agent = agents.create(by, environment_id=place, name="agent", definition=definition)
+        run = services.submit(by, agent, services.Request(input="drill", data={{}})).pk
         {what}
 except DrillFailed as failed:
     report.expect(False, failed.message)
 print(json.dumps([str(report.kept), report.violations]))
-"""  # noqa: E501
+"""
 BROKEN = 'report.expect(False, "it does not", run=run)'
 FAILED = 'raise OSError(28, "No space left on device")'
 

@@ -38,7 +38,6 @@ SCRIPTS: list[dict[str, Any]] = [
         "name": "down-twice",
         "turns": [{**_DONE, "error": {"status": 503, "times": 2}}],
     },
-    {"name": "note-8-times", "turns": [*[_NOTE_AND_LOOK] * 8, _DONE]},
     {"name": "note-16-times", "turns": [*[_NOTE_AND_LOOK] * 16, _DONE]},
     {"name": "who", "turns": [call("whoami"), call("env"), _DONE]},
 ]

@@ -1,7 +1,7 @@
 """Every drill can be broken: what it counts, held against what was promised."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from station.embedded.drills.caps import Carried
 from station.embedded.drills.delays import Death
 from station.embedded.drills.drain import Exit
 from station.embedded.drills.history import Effect, RunRecord
-from station.embedded.drills.nursery import Victim
+from station.embedded.drills.nursery import Forked
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Report
 from tests.unit.embedded.histories import (
@@ -166,8 +166,8 @@ def test_caps_breaks_when_a_run_is_claimed_twice() -> None:
 # --- crash ------------------------------------------------------------------------------------
 
 
-def victim(point: str, pid: int, passage: int = 1, returncode: int = -signal.SIGKILL) -> Victim:
-    return Victim(point=point, passage=passage, pid=pid, returncode=returncode)
+def victim(point: str, pid: int, passage: int = 1, returncode: int = -signal.SIGKILL) -> Forked:
+    return Forked(point=point, passage=passage, pid=pid, returncode=returncode)
 
 
 INTENT = {("note", "after-intent", 1): crash.EXPECTED["note", "after-intent", 1]}
@@ -185,7 +185,7 @@ AGAIN_SILENTLY = [
 
 def crash_found(
     steps: Sequence[Step],
-    victims: Sequence[Victim] = (victim("after-intent", 1),),
+    victims: Sequence[Forked] = (victim("after-intent", 1),),
     *,
     expected: Any = INTENT,
     again: Sequence[str] = (),
@@ -206,7 +206,7 @@ def test_crash_holds_when_a_person_was_asked_and_nothing_was_repeated() -> None:
 
 @pytest.mark.parametrize("returncode", [0, 1, -signal.SIGTERM, None])
 def test_crash_breaks_when_a_process_did_not_come_to_its_point(returncode: int | None) -> None:
-    alive = Victim(point="after-intent", passage=1, pid=1, returncode=returncode)
+    alive = Forked(point="after-intent", passage=1, pid=1, returncode=returncode)
     violations = crash_found(in_doubt("repeat", first=1), [alive])
     assert said(violations, f"ended with {returncode}")
 
@@ -265,15 +265,16 @@ def drain_found(
     exit_: Exit = GONE,
     *,
     asked: int | None = None,
-    slow: Sequence[int] = (),
+    **runs: Set[int],
 ) -> list[str]:
-    seen = outcome(record(steps), effects=[effect()], asked=asked)
-    return found(drain.judge, seen, [exit_], frozenset(slow))
+    report = Report(drill="drain", promise="it holds")
+    drain.judge(report, outcome(record(steps), effects=[effect()], asked=asked), [exit_], **runs)
+    return report.violations
 
 
 def test_drain_holds_when_runs_were_handed_back_and_nobody_was_asked() -> None:
     assert drain_found() == []
-    assert drain_found(SLOW, slow=[7]) == []
+    assert drain_found(SLOW, slow={7}) == []
 
 
 @pytest.mark.parametrize(
@@ -301,7 +302,11 @@ def test_drain_breaks_when_a_run_was_left_to_its_lease() -> None:
 
 def test_drain_breaks_when_the_wrong_runs_were_asked_about() -> None:
     assert said(drain_found(SLOW), "a person said ['happened'], not []")
-    assert said(drain_found(slow=[7]), "a person said [], not ['happened']")
+    assert said(drain_found(slow={7}), "a person said [], not ['happened']")
+
+
+def test_drain_breaks_when_a_run_changed_hands_because_of_the_database() -> None:
+    assert said(drain_found(through={7}), "claimed 2 times")
 
 
 @pytest.mark.parametrize("asked", [1, 4])
