@@ -33,6 +33,7 @@ SCRIPTS: list[dict[str, Any]] = [
     {"name": "answer", "turns": [_DONE]},
     {"name": "think", "turns": [{**_DONE, "delay": THINKING}]},
     {"name": "think-long", "turns": [{**_DONE, "delay": 60}]},
+    {"name": "note", "turns": [_NOTE, _DONE]},
     {"name": "look-long", "turns": [call("sleep", seconds=60), _DONE]},
     {
         "name": "down-twice",
