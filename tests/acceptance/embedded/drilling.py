@@ -23,12 +23,24 @@ class Finished:
 
     def holds(self) -> Mapping[str, Any]:
         """What it counted, once it is sure that the promise held and nothing is left."""
-        assert self.returncode == 0, f"{self.report}\n{self.said}"
+        assert self.returncode == 0, f"{self.report}\n{self.said}\n{self._journals()}"
         assert (self.report["carried_out"], self.report["held"]) == (True, True)
         assert (self.report["violations"], self.report["kept"]) == ([], None)
         assert self.left == []
         counted: Mapping[str, Any] = self.report["counted"]
         return counted
+
+    def _journals(self) -> str:
+        """What it kept of the runs concerned, a line each entry."""
+        kept = self.report.get("kept")
+        file = Path(kept, "journals.json") if kept else None
+        if file is None or not file.exists():
+            return "no journals"
+        return "\n".join(
+            f"{run['run_id']} {each['seq']} {each['at']} {each['kind']} {each['payload']}"[:300]
+            for run in json.loads(file.read_text())
+            for each in run["journal"]
+        )
 
 
 class Running:

@@ -1,18 +1,15 @@
 """Every drill can be broken: what it counts, held against what was promised."""
 
-import signal
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from station.embedded.drills import bell, caps, crash, drain, storm, zombie
+from station.embedded.drills import bell, caps, drain, storm, zombie
 from station.embedded.drills.caps import Carried
 from station.embedded.drills.delays import Death
 from station.embedded.drills.drain import Exit
 from station.embedded.drills.history import Effect, RunRecord
-from station.embedded.drills.nursery import Forked
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Report
 from tests.unit.embedded.histories import (
@@ -29,37 +26,12 @@ from tests.unit.embedded.histories import (
     WAITING,
     Step,
     after,
-    claimed,
     decided,
     effect,
     in_doubt,
     record,
 )
-
-
-def outcome(
-    *runs: RunRecord, effects: Sequence[Effect] = (), asked: int | None = None, **changes: Any
-) -> Outcome:
-    """What stands when everybody acknowledged was carried, and no answer was asked for twice."""
-    made = Outcome(
-        runs=runs,
-        effects=effects,
-        submitted=frozenset(run.run_id for run in runs),
-        asked={run.run_id: run.steps if asked is None else asked for run in runs},
-    )
-    return replace(made, **changes)
-
-
-def found(judge: Callable[..., None], *arguments: Any) -> list[str]:
-    report = Report(drill="tested", promise="it holds")
-    judge(report, *arguments)
-    return report.violations
-
-
-def said(violations: list[str], text: str) -> bool:
-    """The one violation there is says ``text``."""
-    return len(violations) == 1 and text in violations[0]
-
+from tests.unit.embedded.outcomes import found, outcome, said
 
 # --- every drill ------------------------------------------------------------------------------
 
@@ -161,93 +133,6 @@ def test_caps_breaks_when_a_run_is_claimed_twice() -> None:
     twice = record([SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED], run_id=1)
     others = carried().runs[1:]
     assert said(found(caps.judge, outcome(twice, *others), crowd(3), 1), "claimed 2 times")
-
-
-# --- crash ------------------------------------------------------------------------------------
-
-
-def victim(point: str, pid: int, passage: int = 1, returncode: int = -signal.SIGKILL) -> Forked:
-    return Forked(point=point, passage=passage, pid=pid, returncode=returncode)
-
-
-INTENT = {("note", "after-intent", 1): crash.EXPECTED["note", "after-intent", 1]}
-AGAIN = [
-    *in_doubt("repeat", first=1)[:8],
-    *(claimed(2), CALLED, EXPIRED, CLAIMED, WAITING, decided("repeat")),
-    *(CLAIMED, CALLED, RETURNED, CONCLUDED, FINISHED),
-]
-AGAIN_SILENTLY = [
-    *in_doubt("repeat", first=1)[:8],
-    *(claimed(2), CALLED, EXPIRED),
-    *(CLAIMED, CALLED, RETURNED, CONCLUDED, FINISHED),
-]
-
-
-def crash_found(
-    steps: Sequence[Step],
-    victims: Sequence[Forked] = (victim("after-intent", 1),),
-    *,
-    expected: Any = INTENT,
-    again: Sequence[str] = (),
-    asked: int = 2,
-    gap: float = 1.0,
-) -> list[str]:
-    """What the drill finds of a run of ``note`` whose only effect was where it had to be."""
-    called = max(n for n, step in enumerate(steps) if step[0] == "tool.called")
-    seen = outcome(record(steps, gap=gap), effects=[effect(gap * called + 0.1)], asked=asked)
-    report = Report(drill="crash", promise="it holds")
-    crash.judge(report, seen, {7: "note"}, victims, expected=expected, again=again)
-    return report.violations
-
-
-def test_crash_holds_when_a_person_was_asked_and_nothing_was_repeated() -> None:
-    assert crash_found(in_doubt("repeat", first=1)) == []
-
-
-@pytest.mark.parametrize("returncode", [0, 1, -signal.SIGTERM, None])
-def test_crash_breaks_when_a_process_did_not_come_to_its_point(returncode: int | None) -> None:
-    alive = Forked(point="after-intent", passage=1, pid=1, returncode=returncode)
-    violations = crash_found(in_doubt("repeat", first=1), [alive])
-    assert said(violations, f"ended with {returncode}")
-
-
-def test_crash_breaks_when_nobody_died_at_a_point() -> None:
-    more = {**INTENT, ("note", "after-send", 1): crash.EXPECTED["note", "after-send", 1]}
-    violations = crash_found(in_doubt("repeat", first=1), expected=more)
-    assert said(violations, "nobody died on [('note', 'after-send', 1)]")
-
-
-def test_crash_breaks_when_the_model_is_asked_once_too_often() -> None:
-    assert said(crash_found(in_doubt("repeat", first=1), asked=3), "requests=3")
-
-
-def test_crash_breaks_when_the_victim_died_at_another_entry_or_the_fence_differs() -> None:
-    early = [SUBMITTED, claimed(1), EXPIRED, CLAIMED, ANSWERED, CALLED, RETURNED]
-    (broken, asked) = crash_found([*early, CONCLUDED, FINISHED])
-    assert "fence=2, last='run.claimed'" in broken
-    assert "a person was asked 0 times, not 1" in asked
-
-
-def test_crash_breaks_when_a_lost_bell_is_not_made_up_for() -> None:
-    (late,) = crash_found(in_doubt("repeat", first=1), gap=21.0)
-    assert "it waited for [21.0, 21.0] s" in late
-
-
-def test_crash_holds_when_a_person_is_asked_again_after_a_second_death() -> None:
-    two = [victim("after-intent", 1), victim("after-intent", 2)]
-    assert crash_found(AGAIN, two, again=["after-intent"]) == []
-
-
-def test_crash_breaks_when_a_call_is_repeated_silently_after_a_second_death() -> None:
-    two = [victim("after-intent", 1), victim("after-intent", 2)]
-    (differs, asked) = crash_found(AGAIN_SILENTLY, two, again=["after-intent"])
-    assert "decisions=('repeat',)" in differs
-    assert "asked 1 times, not 2" in asked
-
-
-def test_crash_breaks_when_there_was_no_second_death() -> None:
-    violations = crash_found(in_doubt("repeat", first=1), again=["after-intent"])
-    assert said(violations, "died repeating a call: [], not ['after-intent']")
 
 
 # --- drain ------------------------------------------------------------------------------------
