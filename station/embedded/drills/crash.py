@@ -1,7 +1,8 @@
 """``crash``: a process is killed at every named point; others take up what it left."""
 
+import contextlib
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from station.embedded.drills.delays import owner, waits
@@ -83,24 +84,20 @@ def crash(report: Report, options: Options, say: Say) -> None:
         crashing.hand_back()
         crashing.put_off()
         crashing.submission()
-        crashing.stage.await_ends()
         judge(report, crashing.stage.outcome(), crashing.scripts, crashing.victims)
 
 
 class _Crashing:
-    """The victims, and one healthy worker that is stopped whenever a victim is to take a run."""
+    """The victims, and a healthy worker wherever none of them is to take a run."""
 
     def __init__(self, stack: Stack, stage: Stage, say: Say) -> None:
         self._stack, self.stage, self._say = stack, stage, say
         self._nursery = Nursery(stack)
-        self._healthy = self._nursery.worker(slots=8)
-        self._up(self._healthy)
         self.scripts: dict[int, str] = {}
         self.victims: list[Forked] = []
 
     def workers(self) -> None:
         """Each worker dies on its first run; there is no keeper, so no run is taken over yet."""
-        self._healthy.send(signal.SIGSTOP)
         for kind in ("note", "look"):
             cases = [(point, n) for name, point, n in EXPECTED if name == kind]
             for _ in cases:
@@ -119,47 +116,41 @@ class _Crashing:
         self._stack.keeper()
         self._nursery.await_end(asking)
         self._say("a worker died that had just put a run up for a person's decision")
-        self._healthy.send(signal.SIGCONT)
-        self.stage.await_rest()
+        with self._healthy():
+            self.stage.await_rest()
 
     def again(self) -> None:
         """Workers die that repeat a call because a person said so."""
-        self._healthy.send(signal.SIGSTOP)
         repeating = [self._fork(point) for point in AGAIN]
         self._up(*repeating)
         self.stage.settle()
         self._nursery.await_end(*repeating)
         self._say(f"{len(repeating)} workers died repeating a call that a person had cleared")
-        self._healthy.send(signal.SIGCONT)
-        self.stage.await_rest()
-        self.stage.settle()
+        with self._healthy():
+            self.stage.await_ends()
 
     def hand_back(self) -> None:
         """A worker that is told to stop hands its run back, and dies before it rings."""
-        self.stage.await_rest()
-        self._healthy.send(signal.SIGSTOP)
         victim = self._fork("after-hand-back")
         self._up(victim)
         run = self._submit("linger")
         self._stack.until(lambda: self.stage.entries(run, "tool.called"), "the call")
-        self._healthy.send(signal.SIGCONT)
         victim.send(signal.SIGTERM)
         self._nursery.await_end(victim)
         self._say("a worker died that had just handed its run back")
-        self.stage.await_ends(run)
+        with self._healthy():
+            self.stage.await_ends(run)
 
     def put_off(self) -> None:
         """A worker puts a failed run off, and dies before it remembers to ring."""
-        self._healthy.send(signal.SIGSTOP)
         victim = self._fork("after-put-off")
         self._up(victim)
         self.stage.agent("fail", retry=_RETRY)
         run = self._submit("fail")
-        self._stack.until(lambda: self.stage.entries(run, "run.claimed"), "the claim")
-        self._healthy.send(signal.SIGCONT)
         self._nursery.await_end(victim)
         self._say("a worker died that had just put a failed run off")
-        self.stage.await_ends(run)
+        with self._healthy():
+            self.stage.await_ends(run)
 
     def submission(self) -> None:
         """A process that submits dies before it rings; the same is submitted once more."""
@@ -170,6 +161,8 @@ class _Crashing:
         repeated = self._nursery.fork("after-claim", words=words)
         self._nursery.await_end(repeated)
         self.scripts[self.stage.acknowledged(task)] = "submitted"
+        with self._healthy():
+            self.stage.await_ends()
 
     def _submit(self, kind: str) -> int:
         run = self.stage.submit(kind)
@@ -181,6 +174,15 @@ class _Crashing:
         victim = self._nursery.fork(point, passage=passage, words=words)
         self.victims.append(victim)
         return victim
+
+    @contextlib.contextmanager
+    def _healthy(self) -> Iterator[None]:
+        """A worker for the block, which takes all there is; none of its runs goes on after it."""
+        worker = self._nursery.worker(slots=8)
+        self._up(worker)
+        yield
+        worker.send(signal.SIGKILL)
+        self._nursery.await_end(worker)
 
     def _up(self, *workers: Forked) -> None:
         pids = {worker.pid for worker in workers}
