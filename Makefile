@@ -32,7 +32,7 @@ up: setup ## Station on this machine, with its own PostgreSQL and Valkey
 	@$(BIN)/station up
 
 test: setup ## The whole test suite
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: setup lint types ## Format, lint, layers, types, migrations, tests
 	@DJANGO_SETTINGS_MODULE=tests.static_settings PYTHONPATH=. PYTHONWARNINGS=ignore::RuntimeWarning $(BIN)/django-admin makemigrations --check --dry-run
