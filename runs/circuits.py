@@ -6,12 +6,13 @@ pause is over, one run of all tries: its success closes the circuit, its failure
 twice as long. An answer of any kind, even a refusal, shows that the provider is there.
 """
 
+import contextlib
 import time
 from collections.abc import Mapping
 from functools import partial
 
 import structlog
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from runs.database import Units
 from runs.models import Circuit
@@ -36,7 +37,8 @@ _FAILED = f"""
     INSERT INTO model_circuits AS c
            (provider, serves_unnamed, serves_default, failures, failed_at, pauses, problem,
             retry_at)
-    VALUES (%(provider)s, %(unnamed)s, %(default)s, 1, clock_timestamp(), 0, %(problem)s,
+    VALUES (%(provider)s, %(unnamed)s, %(default)s, 1, clock_timestamp(), (%(most)s <= 1)::int,
+            %(problem)s,
             CASE WHEN %(most)s <= 1 THEN clock_timestamp() + make_interval(secs => %(first)s) END)
     ON CONFLICT (provider) DO UPDATE SET
       failures = CASE WHEN c.retry_at IS NULL
@@ -111,6 +113,11 @@ class Circuits:
         left = self._left(provider)
         return Admission(wait=None if left is None else max(left, _LOOK_AGAIN))
 
+    async def withdraw(self, provider: str) -> None:
+        """Who was admitted to try has not learned anything: another one may."""
+        with contextlib.suppress(OperationalError, InterfaceError):  # they may once it had its time
+            await self._units.run(partial(_withdraw, provider), patience=1.0)
+
     async def _look(self) -> None:
         self._looked = time.monotonic()
         self._known = await self._units.run(_all)
@@ -167,6 +174,10 @@ def _try(provider: str, patience: float) -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_TRY, [patience, provider])
         return bool(cursor.rowcount)
+
+
+def _withdraw(provider: str) -> None:
+    Circuit.objects.filter(provider=provider).update(probing_until=None)
 
 
 def _failed(parameters: Mapping[str, str | float]) -> float | None:

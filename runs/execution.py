@@ -37,6 +37,8 @@ from toolservers.definition import ToolSessions
 
 _log = structlog.get_logger(__name__)
 _WAIT_FOR_A_PERSON = 7 * 24 * 3600.0
+_TO_END = 1.0
+"""Seconds past its deadline that an agent's work has to end by itself."""
 
 Stop = Literal["cancelled", "drained", "lost"]
 
@@ -107,8 +109,10 @@ class Execution:
 
     async def _work(self) -> Finish | Pause:
         work, services = self._assignment, self._services
-        self._deadline = time.monotonic() + max(work.remaining, 0.0)
-        async with asyncio.timeout(max(work.remaining, 0.0)):
+        remaining = max(work.remaining, 0.0)
+        self._deadline = time.monotonic() + remaining
+        # Models and tools end by the deadline themselves, and can tell what that says of them.
+        async with asyncio.timeout(remaining + _TO_END):
             tools = RunToolbox([], services.sessions)
             if work.grants:
                 resolved = await services.units.run(lambda: definitions(work))

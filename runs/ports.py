@@ -133,6 +133,10 @@ class Circuits(Protocol):
         """Whether to ask it now. Who is the trial is so for ``patience`` seconds at the most."""
         ...
 
+    async def withdraw(self, provider: str) -> None:
+        """Who was admitted as the trial has not asked, or has not waited for an answer."""
+        ...
+
     async def failed(self, provider: str, problem: str) -> float | None:
         """It could not be reached, or failed. Seconds of pause, if nobody shall ask it now."""
         ...

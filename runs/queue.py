@@ -27,7 +27,7 @@ _UNHEARD = """
     SELECT environment_id, agent_id, count(*) AS n FROM agent_runs WHERE status = 'running'
      GROUP BY environment_id, agent_id
   ), of_agents AS (
-    SELECT a.environment_id, sum(least(late.n, a.max_running - coalesce(r.n, 0))) AS n
+    SELECT a.environment_id, sum(greatest(0, least(late.n, a.max_running - coalesce(r.n, 0)))) AS n
       FROM agents a
       LEFT JOIN running r ON r.agent_id = a.id AND r.environment_id = a.environment_id
      CROSS JOIN LATERAL (

@@ -1,7 +1,8 @@
 """The one writer of a run's status: compare-and-swap and journal entry in one statement.
 
-Every function here is one atomic statement; each returns what changed or ``None`` when the run was
-not (or no longer) in the state it needs. The database clock decides about leases.
+Every function here changes and journals in one atomic statement, and then advances the lanes; each
+returns what changed or ``None`` when the run was not (or no longer) in the state it needs. The
+database clock decides about leases.
 
 What an owner does takes the id of its last entry, ``event_id``. Calling it again with that id after
 an answer was lost changes nothing twice, and returns the change if it was committed.
@@ -11,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
+from runs import lanes
 from runs.entries import Entry, Kind, Spent
 from runs.journal import dump
 from runs.moves import Moved, execute, move, movements, stored
@@ -78,7 +80,10 @@ def _let_go(
         sets=f"{_IDLE}, {ran}, {sets}",
         parameters={"run": run_id, "fence": fence, **parameters},
     )
-    return moved[0] if moved else stored(entries[-1].id)
+    if not moved and (committed := stored(entries[-1].id)) is not None:
+        lanes.advance_of(run_id)  # whoever committed may not have come to this
+        return committed
+    return moved[0] if moved else None
 
 
 def finish(

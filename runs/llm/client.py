@@ -35,9 +35,6 @@ from runs.ports import (
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 30.0
-_LONGEST_TRIAL = 60.0
-_OF_WHAT_IS_LEFT = 0.8
-"""How much of its time a run may wait for the first sign of a provider that failed of late."""
 _SILENT = 10.0
 """Seconds without a sign of it, before the deadline, that count as a provider's failure."""
 # Providers whose requests go through a client of ours, so that every body is bounded.
@@ -162,19 +159,24 @@ class LiteLlmClient:
         sending: Callable[[], None],
     ) -> ModelAnswer | ModelFailure:
         """Send one request if the provider's circuit lets it through, and say how it went."""
-        circuits, provider, patience = self._circuits, target.provider, None
-        if circuits is not None:
-            remaining = request.deadline - self._clock()
-            trial = min(self._request_timeout, _LONGEST_TRIAL, _OF_WHAT_IS_LEFT * remaining)
-            admission = await circuits.admit(provider, patience=trial)
-            if admission.wait is not None:
-                return _circuit_open(provider, admission.wait)
-            patience = trial if admission.trial else None
-        sending()
-        started = self._clock()
-        outcome = await self._exchanged(target, request, on_delta, patience)
+        circuits, provider = self._circuits, target.provider
         if circuits is None:
-            return outcome
+            sending()
+            return await self._exchanged(target, request, on_delta, None)
+        trial = min(self._request_timeout, request.deadline - self._clock())
+        admission = await circuits.admit(provider, patience=trial)
+        if admission.wait is not None:
+            return _circuit_open(provider, admission.wait)
+        try:
+            sending()
+            started = self._clock()
+            outcome = await self._exchanged(
+                target, request, on_delta, trial if admission.trial else None
+            )
+        except BaseException:
+            if admission.trial:
+                await circuits.withdraw(provider)
+            raise
         took = self._clock() - started
         if isinstance(outcome, ModelUnavailable):
             left = await circuits.failed(provider, outcome.message)
@@ -195,7 +197,8 @@ class LiteLlmClient:
     ) -> ModelAnswer | ModelFailure:
         """Send one request. Failures are returned, so that no traceback holds the key.
 
-        With ``patience``, the provider must have begun to answer after so many seconds.
+        With ``patience``, the provider must have begun to answer after so many seconds; where that
+        is all the time there is, the deadline ends it as ever.
         """
         started = self._clock()
         remaining = max(request.deadline - started, 0.0)
@@ -214,7 +217,7 @@ class LiteLlmClient:
             return failure
         except Exception as error:  # noqa: BLE001 - litellm raises whatever is below it
             if limit.expired():
-                if patience is not None and not assembly.pieces:
+                if patience is not None and patience < remaining and not assembly.pieces:
                     return ModelUnavailable(f"{target}: not a word within {patience:.0f} s.")
                 return ModelDeadline(silent=not assembly.pieces)
             return self._translated(error, target)

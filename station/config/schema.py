@@ -109,6 +109,8 @@ class Database(Section):
         options.setdefault("connect_timeout", max(1, math.ceil(self.connection_timeout)))
         for name, value in _SERVER_GONE.items():
             options.setdefault(name, value)
+        # After a switch-over the former primary is still there, and good for nothing.
+        options.setdefault("target_session_attrs", "read-write")
         options["pool"] = {
             "min_size": self.max_idle_connections,
             "max_size": self.max_connections,

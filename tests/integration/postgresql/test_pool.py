@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import OperationalError, connection, transaction
 
 from station.config.schema import Database
 from station.postgresql.base import DatabaseWrapper
@@ -83,3 +84,28 @@ def test_a_server_that_is_away_is_tried_every_second() -> None:
         until(lambda: len(tries) >= 6, within=25, what="the sixth try")
         wrapper.close_pool()
         server.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_server_that_has_become_a_replica_is_left(transactional_db: None) -> None:
+    write = "CREATE TABLE written (id int)"
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only = on")
+        with pytest.raises(OperationalError, match="read-only"):
+            cursor.execute(write)
+    connection.close()
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(write)
+        transaction.set_rollback(True)
+
+
+def test_a_server_that_takes_no_writes_is_not_connected_to(transactional_db: None) -> None:
+    replica = _database(
+        f"{database_url()}?options=-cdefault_transaction_read_only%3Don",
+        max_connections=1,
+        max_idle_connections=0,
+        connection_timeout="2s",
+    )
+    with pytest.raises(OperationalError):
+        replica.cursor()
+    replica.close_pool()

@@ -161,12 +161,8 @@ class Model:
         return Search(run=None, locks=frozenset(mine), contended=contended)
 
     def admit(self, run: Run) -> None:
-        """A new run: behind the others of its lane, unless there is room or it is more urgent."""
-        in_front = [each for each in self._lane(run) if not each.behind]
-        overtakes = any(
-            each.status is Status.QUEUED and each.priority < run.priority for each in in_front
-        )
-        run.behind = bool(run.key) and self._room(run) <= 0 and not overtakes
+        """A new run: behind the others of its lane, unless there is room for it."""
+        run.behind = bool(run.key) and self._room(run) <= 0
         self.runs[run.id] = run
 
     def advance(self) -> None:
@@ -186,9 +182,14 @@ class Model:
         ]
 
     def _room(self, run: Run) -> int:
-        """How many more of its lane may come to the front."""
+        """How many more of its lane and priority may come to the front."""
         return run.agent.most_per_key - sum(
-            other.status is Status.RUNNING or (not other.behind and other.available_at <= self.now)
+            other.status is Status.RUNNING
+            or (
+                not other.behind
+                and other.available_at <= self.now
+                and other.priority >= run.priority
+            )
             for other in self._lane(run)
         )
 

@@ -65,6 +65,22 @@ def test_bells_that_nobody_hears_do_not_pile_up(rung: list[None], broker: redis.
     assert len(rung) == 1, "two are in the broker still"
 
 
+def test_an_agent_above_its_lowered_cap_takes_no_bells_from_another(rung: list[None]) -> None:
+    crowded = factories.agent()
+    for _ in range(3):
+        factories.run(crowded)
+        assert queue.claim("w", 60.0) is not None
+    changes.update(factories.OPERATOR, crowded, max_running=1)
+    other = factories.agent(crowded.environment)
+    for agent in (crowded, other, other):
+        factories.run(agent)
+    Worker.objects.create(name="w", host="h", pid=1, slots=9)
+    Run.objects.update(available_at=F("available_at") - timedelta(seconds=60))
+    rung.clear()
+    jobs.ring_for_unheard()
+    assert len(rung) == 2
+
+
 @pytest.mark.parametrize("full", ["environment", "agent", "key"])
 def test_what_a_cap_holds_up_is_not_rung_for(rung: list[None], full: str) -> None:
     agent = factories.agent()

@@ -1,6 +1,7 @@
 """One execution over real rows, with a model that is played."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -11,13 +12,17 @@ import pytest
 from runs import journal, transitions
 from runs.assignment import Assignment, Taking
 from runs.bus import Publisher
+from runs.circuits import Circuits
 from runs.database import Units
 from runs.entries import Entry, Kind
 from runs.execution import Execution
-from runs.models import Run
-from runs.ports import ModelAnswer
+from runs.llm.client import LiteLlmClient
+from runs.models import Circuit, Run
+from runs.ports import ModelAnswer, ModelClient
+from runs.scripted.testing import ScriptedModel
 from runs.testing import FakeModel, answer
 from tests import factories
+from tests.integration.runs.asking import client, script, turn
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -32,7 +37,7 @@ class Leases:
 class Worker:
     """What an execution needs of its process."""
 
-    def __init__(self, units: Units, model: FakeModel) -> None:
+    def __init__(self, units: Units, model: ModelClient) -> None:
         self.units, self.model = units, model
         self.leases, self.sessions, self.catalog = Leases(), None, None
         self.publisher: Publisher
@@ -44,6 +49,8 @@ class Worker:
                 await Execution(assignment, self).run()  # type: ignore[arg-type]
             finally:
                 await self.publisher.close()
+                if isinstance(self.model, LiteLlmClient):
+                    await self.model.close()
 
         asyncio.run(carry())
 
@@ -73,6 +80,20 @@ def test_an_ending_that_cannot_be_stored_ends_the_run_as_errored(
     run = Run.objects.get(pk=assignment.run_id)
     assert (run.status, run.error_code) == ("failed", "errored")
     assert run.error_reference
+
+
+def test_a_provider_that_is_silent_until_a_run_has_no_time_left_has_failed(units: Units) -> None:
+    assignment = taken()
+    assignment = replace(assignment, remaining=0.5, brief=replace(assignment.brief, model="m"))
+    circuits = Circuits(units, failures=3, provider="openai", model="")
+    with ScriptedModel(script(turn(delay=30))) as model:
+
+        def clock() -> float:
+            return time.monotonic() + (15.0 if model.requests else 0.0)
+
+        Worker(units, client(model, circuits=circuits, clock=clock)).carries(assignment)
+    assert Run.objects.get(pk=assignment.run_id).status == "timed_out"
+    assert Circuit.objects.get().failures == 1
 
 
 def test_an_answer_is_stored_with_the_ending(units: Units) -> None:

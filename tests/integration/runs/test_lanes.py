@@ -11,6 +11,7 @@ from runs import jobs, lanes, queue, services, transitions
 from runs.models import Run
 from runs.moves import Moved
 from runs.states import Status
+from station.core.ids import uuid7
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -96,6 +97,38 @@ def test_a_more_urgent_run_does_not_wait_for_the_first_in_line(agent: Agent) -> 
     assert in_front() == [urgent.pk, calm.pk]
     assert claim().run_id == urgent.pk
     assert queue.claim("w", 60.0) is None
+
+
+def test_a_crowd_that_is_more_urgent_than_one_in_front_does_not_come_to_the_front(
+    agent: Agent,
+) -> None:
+    calm = submit(agent)
+    first, second, third = [submit(agent, priority=1) for _ in range(3)]
+    assert in_front() == [first.pk, calm.pk]
+    moved = claim()
+    assert moved.run_id == first.pk
+    transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED)
+    assert in_front() == [second.pk, calm.pk], "nobody less urgent overtakes"
+    services.cancel(factories.OPERATOR, second)
+    services.cancel(factories.OPERATOR, third)
+    assert claim().run_id == calm.pk
+
+
+def test_who_finds_its_change_committed_calls_the_next_one_forward(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, second = submit(agent), submit(agent)
+    moved, event_id = claim(), uuid7()
+
+    def finish() -> Moved | None:
+        return transitions.finish(moved.run_id, moved.fence, Status.SUCCEEDED, event_id=event_id)
+
+    with monkeypatch.context() as connection_lost:
+        connection_lost.setattr(lanes, "advance", list)
+        assert finish()
+    assert in_front() == []
+    assert finish()
+    assert in_front() == [second.pk]
 
 
 def test_a_higher_cap_brings_more_to_the_front(agent: Agent) -> None:

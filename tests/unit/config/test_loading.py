@@ -117,6 +117,7 @@ def test_django_gets_the_database_with_every_pool_setting(tmp_path: Path) -> Non
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": "5000",
+        "target_session_attrs": "read-write",
     }
     assert pool == {
         "min_size": 2,
