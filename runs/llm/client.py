@@ -182,9 +182,9 @@ class LiteLlmClient:
             left = await circuits.failed(provider, outcome.message)
             if left is not None:
                 return _circuit_open(provider, left, outcome.message, in_vain=took)
-        elif not isinstance(outcome, ModelDeadline):
+        elif not isinstance(outcome, ModelDeadline) or not outcome.silent:
             await circuits.succeeded(provider)
-        elif outcome.silent and took >= _SILENT:
+        elif took >= _SILENT:
             await circuits.failed(provider, f"{target}: not a word within {took:.0f} s.")
         return outcome
 

@@ -297,6 +297,21 @@ def test_a_trial_that_has_begun_to_answer_may_take_all_its_time(
     assert not Circuit.objects.exists()
 
 
+def test_an_answer_that_is_cut_off_by_the_deadline_closes_it(units: Units, worker: Worker) -> None:
+    worker.fails(MOST)
+    later(5.5)
+
+    async def asked(model: ScriptedModel) -> None:
+        asking = client(model, circuits=worker.circuits)
+        with pytest.raises(ModelDeadline):
+            await asking.ask(request(deadline=time.monotonic() + 1.0), on_delta=ignore)
+        await asking.close()
+
+    with ScriptedModel(script(turn(say="one two three " * 20, drip=0.2))) as model:
+        asyncio.run(asked(model))
+    assert not Circuit.objects.exists()
+
+
 @pytest.mark.parametrize(("waited", "counted"), [(15.0, True), (1.0, False)])
 def test_a_deadline_that_passes_in_silence_counts_if_there_was_time_to_answer(
     units: Units, waited: float, counted: bool
