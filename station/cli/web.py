@@ -6,6 +6,7 @@ let what is in flight finish, and are gone within 25 s.
 """
 
 import gc
+import signal
 import ssl
 from collections.abc import Callable
 from typing import Any
@@ -133,6 +134,9 @@ def _before_fork(_arbiter: Any, _worker: Any) -> None:
 
 
 def _after_fork(_arbiter: Any, _worker: Any) -> None:
+    # Until it listens to signals itself it has the master's handler, which would swallow them: a
+    # server that is stopped at its start would wait for it until it is killed.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     setproctitle(f"{_TITLE}: worker")
 
 

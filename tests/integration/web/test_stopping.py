@@ -30,6 +30,13 @@ def test_it_says_so_while_it_still_answers_and_then_is_gone_with_exit_0(folder: 
         assert served.process.wait(25) == 0
 
 
+def test_a_server_whose_workers_are_just_starting_is_gone_soon(folder: Path) -> None:
+    with web(folder, {"api": {"drain_delay": "0s", "workers": 6}}) as served:
+        served.terminate()
+        served.client.close()
+        assert served.process.wait(20) == 0
+
+
 def test_a_request_in_flight_is_answered(folder: Path) -> None:
     """Its body is still coming when the process is told to stop."""
     told = threading.Event()
