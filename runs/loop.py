@@ -184,7 +184,10 @@ async def _announce(
 ) -> None:
     """Store the intents of calls that are to be made, or the results of those that cannot be."""
     announced = list(calls)
-    problems = [_refusal(call, tools) for call in announced]
+    problems = []
+    for call in announced:
+        problems.append(_refusal(call, tools))
+        await asyncio.sleep(0)  # looking at one may take tenths of a second; others are waiting
     entries = [
         call.intent() if problem is None else call.result(problem, error=True)
         for call, problem in zip(announced, problems, strict=True)
@@ -248,7 +251,7 @@ def _refusal(call: OpenCall, tools: Toolbox) -> str | None:
 
 
 def _violation(schema: Mapping[str, Any], value: Any) -> str | None:
-    """What in ``value`` does not match the schema; ``None`` when it does, or the schema is none.
+    """What in ``value`` does not match the schema; ``None`` when it does, or that cannot be found.
 
     A tool's schema is what its server says; the server itself refuses what it does not take.
     """
