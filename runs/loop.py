@@ -22,7 +22,7 @@ from runs.ports import (
 )
 from runs.replay import Brief, OpenCall, Story
 from station.core import strict_json
-from station.core.json_schema import InvalidSchema, Schema
+from station.core.json_schema import InvalidSchema, schema_of
 
 _MOST_CALLS = 64
 _LARGEST_ARGUMENTS = 256 * 1024
@@ -256,7 +256,7 @@ def _violation(schema: Mapping[str, Any], value: Any) -> str | None:
     A tool's schema is what its server says; the server itself refuses what it does not take.
     """
     try:
-        found = Schema(schema).violation(value)
+        found = schema_of(schema).violation(value)
     except InvalidSchema:
         return None
     return None if found is None else str(found)

@@ -6,8 +6,10 @@ here matches in linear time where it can, counts its steps where it cannot, and 
 It cannot be stopped, though, so what it may have to do at most is counted before it begins.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from jsonschema_rs import FancyRegexOptions, ValidationError, validator_for
@@ -23,6 +25,8 @@ _MOST_STEPS = 3_000_000
 _MOST_ERRORS = 30_000
 """With the steps, a few tenths of a second; see :class:`station.core.schema_cost.Work`."""
 _LONGEST = 300
+_REMEMBERED, _SMALL = 64, 4_000
+"""Most schemas that are kept, and their longest text: together they stay within some 10 MiB."""
 _GIVEN_UP = (What.BacktrackLimitExceeded, What.RegexEngineFailure)
 
 
@@ -112,6 +116,21 @@ class Schema:
         except ValidationError as error:
             return None if isinstance(error.kind, _GIVEN_UP) else _of(error)
         return None
+
+
+def schema_of(schema: Mapping[str, Any]) -> Schema:
+    """:class:`Schema` of a small one that was asked for of late, or a new one.
+
+    Raises:
+        InvalidSchema: see :class:`Schema`.
+    """
+    text = json.dumps(schema)
+    return _remembered(text) if len(text) <= _SMALL else Schema(schema)
+
+
+@lru_cache(_REMEMBERED)
+def _remembered(text: str) -> Schema:
+    return Schema(json.loads(text))
 
 
 def _remoteness(error: ValidationError) -> tuple[int, bool]:

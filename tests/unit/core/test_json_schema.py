@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from station.core.json_schema import InvalidSchema, Schema
+from station.core.json_schema import InvalidSchema, Schema, schema_of
 
 BOUND = 5.0
 """Seconds, for what would take hours if it were done in the way that takes hours."""
@@ -201,3 +201,10 @@ def test_the_same_subschemas_are_harmless_where_they_do_not_multiply() -> None:
 
 def test_a_pattern_that_takes_too_many_steps_counts_as_fitting() -> None:
     assert Schema({"pattern": r"^(?=(a+))\1?(a+)+(b|a)*\1$"}).violation("a" * 5_000 + "!") is None
+
+
+def test_a_small_schema_is_made_once() -> None:
+    made = {id(schema_of({"type": "string", "title": "the same"})) for _ in range(2)}
+    assert len(made) == 1
+    with pytest.raises(InvalidSchema):
+        schema_of({"type": "no type"})
