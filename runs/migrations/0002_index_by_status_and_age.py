@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from station.postgresql.operations import AddIndexRepeatably
 
 
 class Migration(migrations.Migration):
@@ -8,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("runs", "0001_initial")]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="run",
             index=models.Index(
                 condition=models.Q(("status__in", ["running", "queued"])),

@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from station.postgresql.operations import AddIndexRepeatably
 
 
 class Migration(migrations.Migration):
@@ -8,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("runs", "0008_behind")]
 
     operations = [
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="run",
             index=models.Index(
                 models.F("environment"),
@@ -18,7 +19,7 @@ class Migration(migrations.Migration):
                 name="agent_runs_front",
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="run",
             index=models.Index(
                 models.F("agent"),
@@ -28,7 +29,7 @@ class Migration(migrations.Migration):
                 name="agent_runs_front_of_agent",
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="run",
             index=models.Index(
                 condition=models.Q(
@@ -40,7 +41,7 @@ class Migration(migrations.Migration):
                 name="agent_runs_front_of_lane",
             ),
         ),
-        AddIndexConcurrently(
+        AddIndexRepeatably(
             model_name="run",
             index=models.Index(
                 models.F("agent"),

@@ -1,36 +1,33 @@
-"""Migrations beside processes that work: one at a time, and nobody waits behind them.
+"""Migrations beside processes that work: nobody waits behind them.
 
 A change of a table waits for whoever reads it, a dump or a report of an hour, and everybody else
 waits behind the change: heartbeats, too, so that all runs would be lost. So a change waits for two
 seconds only, makes way, and comes again.
+
+An index that is made beside everybody else holds nobody up. It waits without a bound for whoever
+worked before it, and the log says for whom.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import structlog
 from django.core.management import call_command
 from django.core.management.commands import migrate
 from django.db import OperationalError, connection
 from django.db.migrations import Migration
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import DeadlockDetected, LockNotAvailable
 
 from station.core.errors import Unavailable
+from station.ops import waits
+from station.ops.turns import alone
 
 _log = structlog.get_logger(__name__)
 _WAIT = "2s"
-_PATIENCE = 600.0
+_TRIES = 120
+"""Ten minutes of waiting, with the pauses; what is migrated in between does not count."""
 _PAUSE = 3.0
-_ALONE = "SELECT pg_advisory_lock(hashtext('station migrate'))"
-_AMONG_OTHERS = "SELECT pg_advisory_unlock(hashtext('station migrate'))"
-_IN_THE_WAY = """
-  SELECT format('process %s (%s, %s s)', a.pid, coalesce(nullif(a.application_name, ''), 'unnamed'),
-                round(extract(epoch FROM clock_timestamp() - a.xact_start)))
-    FROM pg_stat_activity a
-   WHERE a.datname = current_database() AND a.pid <> pg_backend_pid() AND a.xact_start IS NOT NULL
-   ORDER BY a.xact_start LIMIT 1
-"""
+_PASSING = (LockNotAvailable, DeadlockDetected)
 
 
 class TablesInUse(Unavailable):
@@ -53,18 +50,21 @@ class _Command(migrate.Command):
 def run() -> None:
     """Bring the database up to this version. A second process waits until the first is done.
 
+    It can be interrupted at any point and run again: each migration is a transaction, or made of
+    operations that can be repeated.
+
     Raises:
         TablesInUse: somebody kept a table for ten minutes; what was migrated so far stays.
     """
-    with _alone():
+    with alone(), waits.told():
         patiently(lambda: call_command(_Command()))
 
 
 def bound_waiting(migration: Migration) -> None:
     """Have the statements of ``migration`` wait for locks for two seconds only.
 
-    One outside a transaction makes indexes beside everybody else: it holds nobody up, and an index
-    that was given up would stay behind, broken.
+    One outside a transaction makes indexes beside everybody else: it holds nobody up, and if
+    it made way it would begin again with the whole index.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('lock_timeout', %s, false)", [_bound(migration)])
@@ -74,25 +74,23 @@ def _bound(migration: Migration) -> str:
     return _WAIT if migration.atomic else "0"
 
 
-def patiently(
-    work: Callable[[], object], *, patience: float = _PATIENCE, pause: float = _PAUSE
-) -> None:
-    """``work()``, again and again while somebody keeps it from a table.
+def patiently(work: Callable[[], object], *, tries: int = _TRIES, pause: float = _PAUSE) -> None:
+    """``work()``, again and again while somebody keeps it from a table, or it and others waited for
+    each other.
 
     Raises:
-        TablesInUse: for ``patience`` seconds.
+        TablesInUse: at the last of so many ``tries``.
     """
-    deadline = time.monotonic() + patience
-    while True:
+    for left in reversed(range(tries)):
         try:
             work()
         except OperationalError as error:
-            if not isinstance(error.__cause__, LockNotAvailable):
+            if not isinstance(error.__cause__, _PASSING):
                 raise
-            who = _who_is_in_the_way()
-            if time.monotonic() + pause > deadline:
+            who = waits.oldest_transaction()
+            if not left:
                 raise TablesInUse(
-                    f"A migration waited {patience:.0f} s for a table that {who} uses.",
+                    f"A migration tried {tries} times to get a table that {who} uses.",
                     fix="End that transaction (SELECT pg_terminate_backend(…)), or wait for its "
                     "end, and migrate again.",
                 ) from None
@@ -100,21 +98,3 @@ def patiently(
             time.sleep(pause)
         else:
             return
-
-
-def _who_is_in_the_way() -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(_IN_THE_WAY)
-        row = cursor.fetchone()
-    return str(row[0]) if row else "somebody"
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute(_ALONE)
-    try:
-        yield
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute(_AMONG_OTHERS)

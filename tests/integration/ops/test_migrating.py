@@ -79,10 +79,21 @@ def test_a_change_makes_way_and_comes_again_until_the_table_is_free() -> None:
 def test_a_table_that_is_never_free_is_named_with_who_uses_it() -> None:
     with (
         a_long_report(),
-        pytest.raises(migrating.TablesInUse, match=r"that process \d+ \(a report"),
+        pytest.raises(migrating.TablesInUse, match=r"3 times .* that process \d+ \(a report"),
     ):
-        migrating.patiently(change, patience=0.3, pause=0.1)
+        migrating.patiently(change, tries=3, pause=0.1)
     assert "novelty" not in columns()
+
+
+def test_a_change_that_is_sacrificed_to_end_a_deadlock_comes_again() -> None:
+    tries = iter(("RAISE deadlock_detected", "NULL"))
+
+    def change_crosswise() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DO $$ BEGIN {next(tries)}; END $$")
+
+    migrating.patiently(change_crosswise, pause=0.05)
+    assert next(tries, "none left") == "none left"
 
 
 def test_only_migrations_in_a_transaction_wait_so_briefly() -> None:
