@@ -152,9 +152,7 @@ class Execution:
             case _Drained():
                 await self._hand_back("drained")
             case TimeoutError() | ModelDeadline():
-                seconds = round(self._assignment.remaining, 1)
-                message = f"The run's running time was used up ({seconds:g} s were left to it)."
-                await self._finish(Status.TIMED_OUT, error=("timeout", message, ""))
+                await self._conclude_timed_out()
             case OperationalError() | InterfaceError():
                 # There is no database to say anything to; the lease runs out and another worker
                 # takes the run up from its journal.
@@ -175,6 +173,9 @@ class Execution:
         if isinstance(result, Finish):
             await self._finish(Status.SUCCEEDED, result=result)
             return
+        if time.monotonic() >= self._deadline:
+            await self._conclude_timed_out()  # whatever a person said, it could not go on
+            return
         details = {"calls": [_doubtful(call) for call in result.calls]}
         moved = await self._move(
             lambda event_id: transitions.wait(
@@ -188,6 +189,11 @@ class Execution:
         )
         faults.point("after-wait")
         await self._announce(moved, Status.WAITING)
+
+    async def _conclude_timed_out(self) -> None:
+        seconds = round(self._assignment.remaining, 1)
+        message = f"The run's running time was used up ({seconds:g} s were left to it)."
+        await self._finish(Status.TIMED_OUT, error=("timeout", message, ""))
 
     async def _conclude_failed(self, error: StationError) -> None:
         """Put the run off where its agent's retry policy says so; else it has failed."""

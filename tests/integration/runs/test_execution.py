@@ -103,7 +103,8 @@ def test_an_answer_is_stored_with_the_ending(units: Units) -> None:
     assert (run.status, run.output, run.steps, run.input_tokens) == ("succeeded", "Done.", 1, 10)
 
 
-def test_a_call_in_doubt_waits_a_week_for_a_person(units: Units) -> None:
+def in_doubt() -> Assignment:
+    """A run whose last owner announced a call and did no more."""
     first = taken()
     asked = {"id": "c1", "name": "w", "arguments": "{}"}
     step = {"step": 1, "content": "", "tool_calls": [asked]}
@@ -116,6 +117,17 @@ def test_a_call_in_doubt_waits_a_week_for_a_person(units: Units) -> None:
     assert transitions.hand_back(first.run_id, first.fence, reason="drained")
     again = Taking("w", ())()
     assert again is not None
+    return again
+
+
+def test_a_run_whose_time_is_up_asks_nobody_about_a_call_in_doubt(units: Units) -> None:
+    again = replace(in_doubt(), remaining=0.0)
+    Worker(units, FakeModel([])).carries(again)
+    assert Run.objects.get(pk=again.run_id).status == "timed_out"
+
+
+def test_a_call_in_doubt_waits_a_week_for_a_person(units: Units) -> None:
+    again = in_doubt()
     model = FakeModel([])
     Worker(units, model).carries(again)
     run = Run.objects.get(pk=again.run_id)
