@@ -20,6 +20,8 @@ from station.core.principal import Principal
 from station.core.unchanged import UNCHANGED, Unchanged
 
 _MOST_DOCUMENTS = 1000
+_OF_TAGS = (ValueError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises where a value does not have the form of its tag."""
 _DEFAULT = Definition(prompt="")
 _DEFINED = ("model", "fallback_models", "parameters", "tools", "max_steps", "timeout",
             "output_schema", "retry")  # fmt: skip
@@ -206,7 +208,7 @@ def parse_documents(text: str) -> list[Document]:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise InvalidInput("file", "uses YAML aliases", fix="Write the value out instead.")
         found = [value for value in yaml.safe_load_all(text) if value is not None]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, *_OF_TAGS) as error:
         problem = " ".join(str(error).split())[:300]
         raise InvalidInput("file", f"is not YAML: {problem}") from None
     if not found:
@@ -262,11 +264,9 @@ def _check_json(where: str, value: object) -> None:
 
 
 def _seconds(where: str, value: str | float) -> float:
-    if isinstance(value, int | float):
-        return float(value)
     try:
-        return parse_duration(value)
-    except ValueError:
+        return float(value) if isinstance(value, int | float) else parse_duration(value)
+    except (ValueError, OverflowError):
         raise InvalidInput(where, f"{value!r} is no duration", fix="Write it like 300s.") from None
 
 

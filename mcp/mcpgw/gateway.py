@@ -179,10 +179,18 @@ class Gateway:
         submitting: Callable[[], int],
         arguments: dict[str, Any],
     ) -> CallToolResult:
-        """What became of the run that ``submitting`` queues, after as long as the caller waits."""
+        """What became of the run that ``submitting`` queues, after as long as the caller waits.
+
+        Whatever fails once the run is stored, the answer names it: a client that is told of a
+        failure only has the task done twice.
+        """
         run_id = await self._units.run(submitting)
         seconds = arguments.get("wait_seconds", catalog.DEFAULT_WAIT)
-        body = await self._wait(context, principal, run_id, seconds)
+        try:
+            body = await self._wait(context, principal, run_id, seconds)
+        except Exception:  # noqa: BLE001 - see above
+            _log.warning("run_unreadable", run_id=run_id, exc_info=True)
+            return _result(showing.unread(run_id), {"run_id": run_id, "status": None})
         failed = showing.ended(body) and body["status"] != "succeeded"
         return _result(showing.told(body), body, is_error=failed)
 

@@ -111,7 +111,11 @@ class Guard:
         return None
 
     def _same_or_allowed(self, origin: str, host: str) -> bool:
-        return origin in self._origins or urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            own = urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:  # no address at all
+            return False
+        return own or origin in self._origins
 
 
 def _bearer(headers: Mapping[str, str]) -> Principal:

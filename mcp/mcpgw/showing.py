@@ -66,6 +66,14 @@ def told(body: Body) -> str:
     return f"{state} Call get_run with run_id {number} for its result."
 
 
+def unread(run_id: int) -> str:
+    """What a client is told of a run that is stored and cannot be looked at."""
+    return (
+        f"Run {run_id} is stored and will be carried out; how it stands cannot be read at the "
+        f"moment. Do not submit it again: call get_run with run_id {run_id} in a while."
+    )
+
+
 def summary(run: Run) -> Body:
     """A run as lists show it."""
     return {

@@ -60,13 +60,13 @@ def _cancel_chosen(
     session: Session, rows: models.QuerySet[Run], *, yes: bool, as_json: bool
 ) -> int:
     live = services.unfinished(rows)
-    if not yes and (found := live.count()):
+    newest = live.order_by("-pk").values_list("pk", flat=True).first() or 0
+    meant = live.filter(pk__lte=newest)  # what is submitted from now on is not
+    if not yes and (found := meant.count()):
         raise InvalidInput(
             "--yes", f"is needed to cancel {count(found, 'run')}", fix="Nothing is cancelled yet."
         )
-    newest = live.order_by("-pk").values_list("pk", flat=True).first() or 0
-    meant = live.filter(pk__lte=newest)  # what is submitted from now on is not
-    total, some = 0, 1
+    total, some = 0, int(yes)
     with suppress(KeyboardInterrupt):
         while some and not session.cancelled():
             some = services.cancel_many(session.principal, meant, limit=_AT_A_TIME)

@@ -126,6 +126,10 @@ def test_several_agents_travel_in_one_file_to_another_environment(station: Stati
     [
         ("", "holds no document"),
         ("[", "is not YAML"),
+        (HELPER + "enabled: !!bool x\n", "is not YAML"),
+        (HELPER + "max_steps: !!int ''\n", "is not YAML"),
+        (HELPER + "description: !!timestamp x\n", "is not YAML"),
+        (HELPER + f"timeout: {'9' * 400}\n", "document 1.timeout: "),
         ("- a", "must be a mapping"),
         ("name: a", "document 1.prompt: is required"),
         (HELPER + "promt: x\n", "Did you mean prompt?"),

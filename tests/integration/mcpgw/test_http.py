@@ -94,6 +94,7 @@ def test_there_are_no_sessions(gateway: Running, alice: Tenant) -> None:
 def test_a_foreign_origin_is_refused_and_the_own_is_not(gateway: Running, alice: Tenant) -> None:
     assert post(gateway, alice.key, Origin="https://evil.example").status_code == 403
     assert post(gateway, alice.key, Origin="null").status_code == 403
+    assert post(gateway, alice.key, Origin="http://[").status_code == 403
     assert post(gateway, alice.key, Origin=gateway.url).status_code == 200
 
 

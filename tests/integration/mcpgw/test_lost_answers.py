@@ -71,6 +71,28 @@ async def test_one_call_of_an_agents_tool_stores_one_run(gateway: Gateway, alice
     assert await in_database(Run.objects.count) == 1
 
 
+class Dying(Units):
+    """A database that goes away right after it has stored something."""
+
+    async def run(self, work: Callable[[], T], *, patience: float = 10.0) -> T:
+        before = await super().run(Run.objects.count)
+        if before:
+            raise OperationalError("nobody listens")
+        return await super().run(work, patience=patience)
+
+
+async def test_a_run_that_is_stored_is_named_though_its_state_cannot_be_read(
+    transactional_db: None, alice: Tenant
+) -> None:
+    units, hub = Dying(threads=2), Hub(current().redis.url.get_secret_value())
+    gateway = Gateway(lambda _: OPERATOR, units, Waiting(units, hub))
+    body = await call(gateway, "run_agent", agent="alice-agent", task="Go.")
+    run = await in_database(Run.objects.get)
+    assert body == {"run_id": run.pk, "status": None}
+    await hub.close()
+    units.close()
+
+
 async def test_one_call_makes_one_retry(gateway: Gateway, alice: Tenant) -> None:
     run = await in_database(lambda: services.cancel(OPERATOR, factories.run(alice.agent)))
     body = await call(gateway, "retry_run", run_id=run.pk, wait_seconds=0)
