@@ -129,6 +129,18 @@ def test_caps_breaks_when_a_tenant_starves_or_a_claimer_fails() -> None:
     assert said(found(caps.judge, carried(), crowd(3)[:-1], 1), "119 of 120 runs")
 
 
+def test_caps_breaks_when_the_other_tenant_never_starts() -> None:
+    claims = iter([*[1] * (caps.CLAIMERS - 1), None, 2])
+    never = caps.first_claim_from(2, lambda: next(claims))
+    assert never == caps.NEVER
+    assert said(found(caps.judge, carried(), crowd(3), never), "started at none of 16 claims")
+
+
+def test_the_claim_that_gets_the_other_tenants_run_is_counted_from_one() -> None:
+    claims = iter([1, None, 2])
+    assert caps.first_claim_from(2, lambda: next(claims)) == 3
+
+
 def test_caps_breaks_when_a_run_is_claimed_twice() -> None:
     twice = record([SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED], run_id=1)
     others = carried().runs[1:]
