@@ -65,8 +65,9 @@ def waits(run: RunRecord) -> list[float]:
 
 
 def owner(claim: Happening) -> int:
-    """The process id of the worker that claimed."""
-    return int(str(claim.payload["worker"]).split(":")[-2])
+    """The process id of the worker that claimed; 0, nobody's, where the claim does not tell."""
+    _, _, pid = str(claim.payload.get("worker", "")).rpartition(":")[0].rpartition(":")
+    return int(pid) if pid.isdecimal() else 0
 
 
 def _freed(run: RunRecord, claim: Happening, following: Happening) -> Happening | None:

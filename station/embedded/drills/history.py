@@ -1,7 +1,8 @@
 """The history checker: reads what happened and names each broken promise. Pure.
 
-It knows nothing of how Station works: it holds the journals, the rows and the effects that the
-tool server counted against the guarantees of ``docs/guarantees.md``.
+It knows nothing of how Station works, and relies on no entry being there or whole: it holds the
+journals, the rows and the effects that the tool server counted against the guarantees of
+``docs/guarantees.md``.
 """
 
 from collections import Counter, defaultdict
@@ -186,7 +187,7 @@ def _life(run: RunRecord) -> Iterator[Violation]:
 
 def _steps(run: RunRecord) -> Iterator[Violation]:
     """Each step answered once and counted once, each call with one result at most."""
-    steps = [each.payload["step"] for each in run.of("model.answered")]
+    steps = [each.payload.get("step", 0) for each in run.of("model.answered")]
     if steps != list(range(1, len(steps) + 1)):
         yield Violation(
             name="step_answered_twice",
@@ -203,11 +204,11 @@ def _steps(run: RunRecord) -> Iterator[Violation]:
     open_calls: dict[str, str] = {}
     for each in run.journal:
         if each.kind == "tool.called":
-            open_calls[each.payload["call_id"]] = _key(run, each)
+            open_calls[str(each.payload.get("call_id"))] = _key(run, each)
         elif each.kind == "tool.returned":
             results[_key(run, each)] += 1
-        elif each.kind == "run.decided" and each.payload["decision"] == "happened":
-            results[open_calls.get(each.payload["call_id"], "")] += 1
+        elif each.kind == "run.decided" and each.payload.get("decision") == "happened":
+            results[open_calls.get(str(each.payload.get("call_id")), "")] += 1
     for key, count in results.items():
         if count > 1:
             yield Violation(
@@ -245,20 +246,20 @@ def _calls(run: RunRecord, writing: frozenset[str]) -> dict[str, _Call]:
     calls: dict[str, _Call] = {}
     by_id: dict[str, _Call] = {}
     for each in run.journal:
-        payload = each.payload
-        if each.kind == "run.decided" and payload.get("call_id") in by_id:
-            call = by_id[payload["call_id"]]
+        payload, call_id = each.payload, str(each.payload.get("call_id"))
+        if each.kind == "run.decided" and call_id in by_id:
+            call = by_id[call_id]
             call.settle(each.at)
-            call.repeats += payload["decision"] == "repeat"
+            call.repeats += payload.get("decision") == "repeat"
         elif payload.get("tool") in writing:
             key = _key(run, each)
             if each.kind == "tool.called":
-                call = by_id[payload["call_id"]] = calls.setdefault(key, _Call(key=key))
+                call = by_id[call_id] = calls.setdefault(key, _Call(key=key))
                 call.announce(each.at)
             elif each.kind == "tool.returned":
                 if key in calls:
                     calls[key].settle(each.at)
-                elif not payload["is_error"]:
+                elif not payload.get("is_error"):
                     calls[key] = _Call(key=key)
     return calls
 
@@ -300,7 +301,7 @@ def _effects(
 
 
 def _key(run: RunRecord, each: Happening) -> str:
-    return f"{run.run_id}:{each.payload['step']}:{each.payload['index']}"
+    return f"{run.run_id}:{each.payload.get('step')}:{each.payload.get('index')}"
 
 
 def _shown(numbers: Sequence[int]) -> str:

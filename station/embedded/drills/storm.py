@@ -78,7 +78,7 @@ def judge(
     found = reclaims(outcome.runs, deaths)
     p99 = percentile([each.claimed for each in found], 0.99)
     verdicts = Counter(
-        each.payload["decision"] for run in outcome.runs for each in run.of("run.decided")
+        str(each.payload.get("decision")) for run in outcome.runs for each in run.of("run.decided")
     )
     report.expect(
         p99 <= RECLAIMED_WITHIN,

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from station.embedded.drills.failures import BUSY, NotInTime
 from station.embedded.drills.history import RunRecord
 from station.embedded.drills.nursery import Forked, Nursery
 from station.embedded.drills.outcome import Outcome
@@ -15,9 +16,10 @@ from station.embedded.drills.stack import Stack, staged
 from station.embedded.drills.stage import Stage
 
 _SLOW = 4.0
-"""Seconds that a model or a tool takes to answer whom the sleeper had asked."""
-_REFUSED = 3.0
-"""Seconds that a model wants to be left alone."""
+"""Seconds that a model or a tool takes to answer a sleeper that will end or record with it."""
+_WINDOW = 6.0
+"""Seconds within which the first sleeper has to come to its point: so long whom it had asked for
+:data:`_WAITING` takes to answer, or wants to be left alone."""
 _LEASE = 3.0
 _SLEEPERS = {
     "sending": ("before-send", 2),
@@ -32,9 +34,9 @@ _SPARE_BELLS = 1 + len(_SLEEPERS)
 """A worker that was stopped took a bell with it."""
 _SCRIPTS = [
     script("answer", DONE),
-    script("thinking", {**DONE, "delay": _SLOW}),
-    script("looking", turn(look(_SLOW)), turn(note()), DONE),
-    script("refused", {**DONE, "error": {"status": 429, "retry_after": _REFUSED, "times": 1}}),
+    script("thinking", {**DONE, "delay": _WINDOW}),
+    script("looking", turn(look(_WINDOW)), turn(note()), DONE),
+    script("refused", {**DONE, "error": {"status": 429, "retry_after": _WINDOW, "times": 1}}),
     script("sending", turn(note()), DONE),
     script("asking", turn(look(0.1)), DONE),
     script("recording", turn(look(_SLOW)), DONE),
@@ -59,7 +61,7 @@ EXPECTED = {
         journal={"run.claimed": 2, "run.released": 1, "model.answered": 1},
         requests=2,
         effects=0,
-        lasts=_SLOW,
+        lasts=_WINDOW,
     ),
     "looking": Expected(
         journal={
@@ -71,7 +73,7 @@ EXPECTED = {
         },
         requests=3,
         effects=1,
-        lasts=_SLOW,
+        lasts=_WINDOW,
     ),
     "refused": Expected(
         journal={"run.claimed": 2, "run.released": 1, "model.retried": 1, "model.answered": 1},
@@ -171,7 +173,11 @@ def zombie(report: Report, options: Options, say: Say) -> None:
 
 
 def _fall_asleep(stack: Stack, stage: Stage, sleepers: Mapping[str, Forked]) -> dict[str, int]:
-    """Have one after the other take its runs and come to its point; the runs, by script."""
+    """Have one after the other take its runs and come to its point; the runs, by script.
+
+    Raises:
+        NotInTime: they did not, or the first one was too slow, see :func:`refuse_if_late`.
+    """
     next(iter(sleepers.values())).send(signal.SIGCONT)
     runs = {name: stage.submit(name) for name in _WAITING}
     stage.ring(_SPARE_BELLS)
@@ -187,7 +193,30 @@ def _fall_asleep(stack: Stack, stage: Stage, sleepers: Mapping[str, Forked]) -> 
     stack.until(
         lambda: all(sleeper.stopped for sleeper in sleepers.values()), "every worker to sleep"
     )
+    refuse_if_late(
+        answers=stage.entries(runs["thinking"], "model.answered"),
+        results=stage.entries(runs["looking"], "tool.returned"),
+        requests=stack.model.counts["refused"],
+    )
     return runs
+
+
+def refuse_if_late(*, answers: int, results: int, requests: int) -> None:
+    """What the first sleeper was to sleep through has not happened before everybody slept.
+
+    Args:
+        answers: how many answers the journal of ``thinking`` has.
+        results: how many results the journal of ``looking`` has.
+        requests: how many requests the model of ``refused`` got.
+
+    Raises:
+        NotInTime: it has. Its owner had its lease then, so that breaks no promise.
+    """
+    if answers or results or requests > 1:
+        raise NotInTime(
+            f"A worker took more than {_WINDOW:g} s to come to the point where it was to sleep.",
+            fix=BUSY,
+        )
 
 
 def _under_way(stack: Stack, stage: Stage, runs: Mapping[str, int]) -> bool:
@@ -216,7 +245,7 @@ def _are_useful(stage: Stage, sleepers: Sequence[Forked]) -> bool:
 def judge(
     report: Report, outcome: Outcome, runs: Mapping[str, int], *, useful: bool = True
 ) -> None:
-    """Hold the runs, by script, against :data:`EXPECTED`.
+    """Hold the runs, by script, against :data:`EXPECTED`; one without a row is only lost.
 
     ``useful``: the workers that slept carried runs afterwards.
     """
@@ -225,10 +254,12 @@ def judge(
     records = {record.run_id: record for record in outcome.runs}
     rows = requests = calls = 0
     for name, run_id in runs.items():
+        if run_id not in records:
+            continue  # the history has it as lost
         expected = EXPECTED[name]
         counts = Counter(event.kind for event in records[run_id].journal)
         found = {kind: counts[kind] for kind in expected.journal}
-        asked, effects = outcome.asked[run_id], outcome.effects_of(run_id)
+        asked, effects = outcome.asked.get(run_id, 0), outcome.effects_of(run_id)
         report.expect(
             found == expected.journal, f"{name}: {found}, not {expected.journal}", run=run_id
         )

@@ -46,6 +46,11 @@ def in_doubt(decision: str, *, first: int = 100) -> list[Step]:
     return [*start, decided(decision), CLAIMED, *again, CONCLUDED, FINISHED]
 
 
+def without(run: RunRecord, *kinds: str) -> RunRecord:
+    """The run with its row, but without its journal's entries of these kinds."""
+    return replace(run, journal=[each for each in run.journal if each.kind not in kinds])
+
+
 def after(seconds: float) -> datetime:
     return START + timedelta(seconds=seconds)
 

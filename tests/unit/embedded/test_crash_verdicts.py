@@ -25,6 +25,7 @@ from tests.unit.embedded.histories import (
     effect,
     in_doubt,
     record,
+    without,
 )
 from tests.unit.embedded.outcomes import outcome, said
 
@@ -111,3 +112,24 @@ def test_crash_breaks_when_a_call_is_repeated_silently_after_a_second_death() ->
 def test_crash_breaks_when_there_was_no_second_death() -> None:
     violations = crash_found(in_doubt("repeat", first=1), again=["after-intent"])
     assert said(violations, "died repeating a call: [], not ['after-intent']")
+
+
+def test_crash_names_a_claim_that_left_no_entry_and_judges_the_others() -> None:
+    traceless = without(record([SUBMITTED, CLAIMED, FINISHED], run_id=8), "run.claimed")
+    seen = outcome(record(in_doubt("repeat", first=1)), traceless, effects=[effect(9.1)], asked=3)
+    report = Report(drill="crash", promise="it holds")
+    killed = [victim("after-intent", 1)]
+    crash.judge(report, seen, {7: "note", 8: "note"}, killed, expected=INTENT, again=[])
+    assert said(report.violations[-1:], "requests=3")
+    assert {text.partition(":")[0] for text in report.violations[:-1]} == {
+        "gap_in_journal",
+        "ended_without_owner",
+        "claim_without_fence",
+    }
+
+
+def test_crash_names_a_run_whose_row_is_gone() -> None:
+    seen = outcome(submitted=frozenset({7}))
+    report = Report(drill="crash", promise="it holds")
+    crash.judge(report, seen, {7: "note"}, [victim("after-intent", 1)], expected={}, again=[])
+    assert said(report.violations, "lost_run: run 7")

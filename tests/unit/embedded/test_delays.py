@@ -1,6 +1,9 @@
 """How long runs waited for a worker, as their journals tell it."""
 
-from station.embedded.drills.delays import Death, Reclaim, reclaims, waits
+import pytest
+
+from station.embedded.drills.delays import Death, Reclaim, owner, reclaims, waits
+from station.embedded.drills.history import Happening
 from tests.unit.embedded.histories import (
     CLAIMED,
     DRAINED,
@@ -60,3 +63,17 @@ def test_a_run_waits_from_its_submission_and_each_time_it_is_put_back() -> None:
 
 def test_a_run_that_nobody_claims_has_not_waited_yet() -> None:
     assert waits(record([SUBMITTED])) == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "pid"),
+    [
+        ({"worker": "host:100:abc"}, 100),
+        ({"worker": "fe80::1:100:abc"}, 100),
+        ({"worker": "host"}, 0),
+        ({"worker": "host:x:abc"}, 0),
+        ({}, 0),
+    ],
+)
+def test_a_claim_that_does_not_tell_its_owner_is_nobodys(payload: dict[str, str], pid: int) -> None:
+    assert owner(Happening(seq=2, kind="run.claimed", at=after(0), payload=payload)) == pid

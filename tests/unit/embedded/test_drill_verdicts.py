@@ -9,6 +9,7 @@ from station.embedded.drills import bell, caps, drain, storm, zombie
 from station.embedded.drills.caps import Carried
 from station.embedded.drills.delays import Death
 from station.embedded.drills.drain import Exit
+from station.embedded.drills.failures import BUSY, NotInTime
 from station.embedded.drills.history import Effect, RunRecord
 from station.embedded.drills.outcome import Outcome
 from station.embedded.drills.report import Report
@@ -129,6 +130,18 @@ def test_caps_breaks_when_a_tenant_starves_or_a_claimer_fails() -> None:
     assert said(found(caps.judge, carried(), crowd(3)[:-1], 1), "119 of 120 runs")
 
 
+def test_caps_breaks_when_the_other_tenant_never_starts() -> None:
+    claims = iter([*[1] * (caps.CLAIMERS - 1), None, 2])
+    never = caps.first_claim_from(2, lambda: next(claims))
+    assert never == caps.NEVER
+    assert said(found(caps.judge, carried(), crowd(3), never), "started at none of 16 claims")
+
+
+def test_the_claim_that_gets_the_other_tenants_run_is_counted_from_one() -> None:
+    claims = iter([1, None, 2])
+    assert caps.first_claim_from(2, lambda: next(claims)) == 3
+
+
 def test_caps_breaks_when_a_run_is_claimed_twice() -> None:
     twice = record([SUBMITTED, CLAIMED, EXPIRED, CLAIMED, ANSWERED, FINISHED], run_id=1)
     others = carried().runs[1:]
@@ -241,7 +254,7 @@ def test_storm_breaks_when_a_process_ended_by_itself() -> None:
 
 def test_zombie_breaks_when_who_slept_is_of_no_use_any_more() -> None:
     report = Report(drill="zombie", promise="it holds")
-    seen = outcome(record(THINKING, gap=2.0), asked=2)
+    seen = outcome(record(THINKING, gap=3.0), asked=2)
     zombie.judge(report, seen, {"thinking": 7}, useful=False)
     assert said(report.violations, "carries no runs any more")
 
@@ -263,12 +276,12 @@ RIGHT = effect(9.5)
 
 
 def test_zombie_holds_when_only_the_successor_went_on() -> None:
-    assert zombie_found("thinking", THINKING, asked=2, gap=2.0) == []
+    assert zombie_found("thinking", THINKING, asked=2, gap=3.0) == []
     assert zombie_found("sending", in_doubt("repeat"), asked=2, effects=[RIGHT]) == []
 
 
 def test_zombie_breaks_when_it_asks_a_model() -> None:
-    violations = zombie_found("thinking", THINKING, asked=3, gap=2.0)
+    violations = zombie_found("thinking", THINKING, asked=3, gap=3.0)
     assert said(violations, "3 requests to its model, not 2")
 
 
@@ -281,9 +294,28 @@ def test_zombie_breaks_when_it_calls_a_tool() -> None:
 
 def test_zombie_breaks_when_it_writes_a_row() -> None:
     late = [*THINKING[:5], CONCLUDED, FINISHED]
-    assert said(zombie_found("thinking", late, asked=2, gap=2.0), "'model.answered': 2")
+    assert said(zombie_found("thinking", late, asked=2, gap=3.0), "'model.answered': 2")
 
 
 def test_zombie_breaks_when_it_ends_the_run_of_its_successor() -> None:
-    violations = zombie_found("thinking", THINKING, asked=2, gap=1.9)
-    assert said(violations, "ended 3.8 s after its last claim, by somebody else")
+    violations = zombie_found("thinking", THINKING, asked=2, gap=2.9)
+    assert said(violations, "ended 5.8 s after its last claim, by somebody else")
+
+
+def test_zombie_names_a_run_whose_row_is_gone_and_judges_the_others() -> None:
+    seen = outcome(record(THINKING, gap=3.0), asked=3, submitted=frozenset({7, 8}))
+    violations = found(zombie.judge, seen, {"sending": 8, "thinking": 7})
+    assert [text.partition(":")[0] for text in violations] == ["lost_run", "run 7"]
+
+
+def test_zombie_that_fell_asleep_before_its_answers_came_is_judged() -> None:
+    zombie.refuse_if_late(answers=0, results=0, requests=1)
+
+
+@pytest.mark.parametrize(("answers", "results", "requests"), [(1, 0, 1), (0, 1, 1), (0, 0, 2)])
+def test_zombie_that_saw_an_answer_before_it_slept_is_no_broken_promise(
+    answers: int, results: int, requests: int
+) -> None:
+    with pytest.raises(NotInTime) as caught:
+        zombie.refuse_if_late(answers=answers, results=results, requests=requests)
+    assert caught.value.fix == BUSY
