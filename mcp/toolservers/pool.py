@@ -138,9 +138,9 @@ class SessionPool:
         """
 
         async def ask(session: Session, remaining: float) -> ToolResult:
-            if before_send is not None:
-                before_send()
-            return await session.call(tool, arguments, timeout=remaining, meta=meta)
+            return await session.call(
+                tool, arguments, timeout=remaining, meta=meta, before_send=before_send
+            )
 
         return await self._send(definition, ask, seconds=timeout, repeatable=repeatable)
 

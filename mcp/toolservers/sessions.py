@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -183,8 +183,11 @@ class Session:
         *,
         timeout: float,
         meta: JsonObject | None,
+        before_send: Callable[[], None] | None = None,
     ) -> ToolResult:
         """Call a tool and wait at most ``timeout`` seconds for its answer.
+
+        ``before_send`` is called right before each sending; what it raises ends the call.
 
         Raises:
             SessionGone: the session was over before anything was sent.
@@ -202,7 +205,12 @@ class Session:
                 {"name": tool, "arguments": arguments, "_meta": meta}
             )
         )
-        result = await self._request(lambda client: _call(client, request), timeout, effects=True)
+        limit = self._surroundings.limits.frame_limit
+        check = before_send or (lambda: None)
+        check()
+        result = await self._request(
+            lambda client: _call(client, request, limit, check), timeout, effects=True
+        )
         if isinstance(result, types.InputRequiredResult):
             raise ToolRefused(f"The tool {tool} asks for input, which Station cannot give.")
         return tool_result(
@@ -350,7 +358,10 @@ class Session:
 
 
 async def _call(
-    client: ClientSession, request: types.CallToolRequest
+    client: ClientSession,
+    request: types.CallToolRequest,
+    limit: int,
+    before_another: Callable[[], None],
 ) -> types.CallToolResult | types.InputRequiredResult:
     # Not ClientSession.call_tool: that one rejects answers which do not match the tool's own output
     # schema, and the tool has had its effect by then.
@@ -363,5 +374,7 @@ async def _call(
             raise
     # The server wants arguments repeated as headers, which the SDK knows only of listed tools.
     # It has rejected the call, so sending it again is safe.
-    await client.list_tools()
+    with suppress(Endless):  # what was read of the list may do
+        await all_tools(client, limit)
+    before_another()
     return await client.send_request(request, _CALL_RESULT)

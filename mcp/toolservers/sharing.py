@@ -67,6 +67,8 @@ class SharedSessions:
         self._note = note
         self._sessions: dict[str, list[Session]] = {}
         self._openings: set[_Opening] = set()
+        self._giving_way: set[Session] = set()
+        """In use, and not given to anybody else: found anew whenever sessions are given out."""
         self._turns = Turns()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -141,6 +143,8 @@ class SharedSessions:
             raise
         finally:
             self._turns.leave(waiter)
+            if waiter.session.cancelled():
+                self._serve()  # somebody may have given way for it
 
     def _serve(self) -> None:
         """Give waiting callers, in turn, the sessions there are; make room for the rest."""
@@ -151,6 +155,7 @@ class SharedSessions:
         leaving = sum(one.ending for one in self._all())
         leaving += sum(item.ending for item in self._openings)
         stuck: set[str] = set()
+        self._giving_way.clear()
 
         def rank(key: str) -> tuple[int, ...]:
             # Between servers that have as many, no process is ended to start another.
@@ -176,19 +181,32 @@ class SharedSessions:
                 stuck.add(key)
 
     def _make_room(self, opening: Counter[str], *, alone: bool) -> bool:
-        """End a session that nobody uses; for one who has none ``alone``, one being opened."""
+        """End a session that nobody uses; for one who has none ``alone``, one being opened.
+
+        Or have one that several use give way to it: it gets no more calls, and is ended when those
+        it has are over. Calls that overlap would keep it for ever.
+        """
         if (idle := self._longest_idle()) is not None:
             idle.end()
             return True
         beginnings = Counter(item.key for item in self._openings if not item.ending)
         key, number = next(iter(beginnings.most_common(1)), ("", 0))
-        if not alone or number < 2:
+        if not alone:
             return False
+        if number < 2:
+            return self._have_one_give_way()
         item = next(item for item in self._openings if item.key == key and not item.ending)
         item.ending = True
         opening[key] -= 1
         item.task.cancel()
         return True
+
+    def _have_one_give_way(self) -> bool:
+        for session in self._all():  # whoever has had one for longest comes first
+            if session.usable and not session.exclusive and session not in self._giving_way:
+                self._giving_way.add(session)
+                return True
+        return False
 
     def _all(self) -> list[Session]:
         return [session for group in self._sessions.values() for session in group]
@@ -198,7 +216,8 @@ class SharedSessions:
 
     def _available(self, key: str) -> Session | None:
         for session in self._sessions.get(key, ()):
-            if session.usable and not (session.exclusive and session.in_use):
+            free = not (session.exclusive and session.in_use)
+            if session.usable and free and session not in self._giving_way:
                 return session
         return None
 
