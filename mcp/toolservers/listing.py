@@ -15,10 +15,10 @@ from toolservers.definition import LONGEST_TOOL_NAME, ToolList, ToolSpec
 from toolservers.results import storable, tool_spec
 
 MOST_TOOLS = 2_000
+MOST_PAGES = 500
 MOST_TOLD = 20
 """Tools that are named with a reason; more are counted."""
 _LONGEST_NAME_TOLD = 80
-_MOST_PAGES = 500
 
 
 class Endless(Exception):
@@ -35,8 +35,7 @@ async def all_tools(client: ClientSession, limit: int) -> list[types.Tool]:
     found: list[types.Tool] = []
     size = 0
     cursor: str | None = None
-    # A page may be empty: the SDK leaves out tools whose headers are wrong.
-    for _ in range(_MOST_PAGES):
+    for _ in range(MOST_PAGES):
         try:
             page = await client.list_tools(
                 params=types.PaginatedRequestParams(cursor=cursor) if cursor else None
@@ -52,10 +51,11 @@ async def all_tools(client: ClientSession, limit: int) -> list[types.Tool]:
             raise Endless(f"of more than {limit} bytes")
         if not page.next_cursor:
             return found
+        # A page without tools may be followed by others: the SDK drops tools with bad headers.
         if len(found) > MOST_TOOLS or page.next_cursor == cursor:
             raise Endless("without an end")
         cursor = page.next_cursor
-    raise Endless("without an end")
+    raise Endless(f"on more than {MOST_PAGES} pages")
 
 
 def usable(tools: Iterable[types.Tool]) -> ToolList:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -86,6 +86,8 @@ class Session:
         self.key = key
         self.exclusive = definition.transport == "stdio"
         self.in_use = 0
+        self.giving_way = False
+        """It gets no more calls, and is ended after those it has: its room is needed."""
         self.idle_since = time.monotonic()
         self.opened_in = 0.0
         """Seconds that connecting and the handshake took."""
@@ -183,11 +185,11 @@ class Session:
         *,
         timeout: float,
         meta: JsonObject | None,
-        before_send: Callable[[], None] | None = None,
+        before_send: Callable[[], None] | None,
     ) -> ToolResult:
         """Call a tool and wait at most ``timeout`` seconds for its answer.
 
-        ``before_send`` is called right before each sending; what it raises ends the call.
+        ``before_send`` is called right before each sending; what it raises ends the call unsent.
 
         Raises:
             SessionGone: the session was over before anything was sent.
@@ -206,10 +208,10 @@ class Session:
             )
         )
         limit = self._surroundings.limits.frame_limit
-        check = before_send or (lambda: None)
-        check()
         result = await self._request(
-            lambda client: _call(client, request, limit, check), timeout, effects=True
+            lambda client: _call(client, request, before_send or _nothing, limit),
+            timeout,
+            effects=True,
         )
         if isinstance(result, types.InputRequiredResult):
             raise ToolRefused(f"The tool {tool} asks for input, which Station cannot give.")
@@ -357,14 +359,19 @@ class Session:
         return self._failures.lost(self._link.cause(), effects)
 
 
+def _nothing() -> None:
+    """Nobody wants to know that a call is sent."""
+
+
 async def _call(
     client: ClientSession,
     request: types.CallToolRequest,
+    before_send: Callable[[], None],
     limit: int,
-    before_another: Callable[[], None],
 ) -> types.CallToolResult | types.InputRequiredResult:
     # Not ClientSession.call_tool: that one rejects answers which do not match the tool's own output
     # schema, and the tool has had its effect by then.
+    before_send()
     try:
         return await client.send_request(request, _CALL_RESULT)
     except MCPError as error:
@@ -374,7 +381,6 @@ async def _call(
             raise
     # The server wants arguments repeated as headers, which the SDK knows only of listed tools.
     # It has rejected the call, so sending it again is safe.
-    with suppress(Endless):  # what was read of the list may do
-        await all_tools(client, limit)
-    before_another()
+    await all_tools(client, limit)
+    before_send()
     return await client.send_request(request, _CALL_RESULT)

@@ -47,7 +47,9 @@ class SharedSessions:
 
     Sessions over HTTP are shared by any number of callers, others are leased to one at a time. A
     server may have all of them while no other is waited for. As soon as one is, it gets the next
-    that is given back, or one that is only being opened for a server that has several.
+    that is given back, or one that is only being opened for a server that has several. A shared
+    one might never be given back by all: it gets no more callers while a server that has none is
+    in need of its room.
     ``note`` hears of every connection made, or not made.
     """
 
@@ -67,8 +69,6 @@ class SharedSessions:
         self._note = note
         self._sessions: dict[str, list[Session]] = {}
         self._openings: set[_Opening] = set()
-        self._giving_way: set[Session] = set()
-        """In use, and not given to anybody else: found anew whenever sessions are given out."""
         self._turns = Turns()
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
@@ -110,7 +110,7 @@ class SharedSessions:
     def _give_back(self, session: Session) -> None:
         session.in_use -= 1
         session.idle_since = time.monotonic()
-        if session.in_use == 0 and not session.usable:
+        if session.in_use == 0 and (session.giving_way or not session.usable):
             session.end()
         self._serve()
         self._sweep_later()
@@ -144,18 +144,23 @@ class SharedSessions:
         finally:
             self._turns.leave(waiter)
             if waiter.session.cancelled():
-                self._serve()  # somebody may have given way for it
+                # A session that gave way for this caller need not any more.
+                self._serve()
 
     def _serve(self) -> None:
         """Give waiting callers, in turn, the sessions there are; make room for the rest."""
-        if self._closed:
-            return
+        while not self._closed:
+            held, stuck = self._serve_in_turn()
+            if not self._let_give_way(held, sum(held[key] == 0 for key in stuck)):
+                return
+
+    def _serve_in_turn(self) -> tuple[Counter[str], set[str]]:
+        """How many sessions each key has now or soon, and the keys that want more in vain."""
         opening = Counter(item.key for item in self._openings if not item.ending)
         held = opening + Counter(one.key for one in self._all() if one.in_use)
         leaving = sum(one.ending for one in self._all())
         leaving += sum(item.ending for item in self._openings)
         stuck: set[str] = set()
-        self._giving_way.clear()
 
         def rank(key: str) -> tuple[int, ...]:
             # Between servers that have as many, no process is ended to start another.
@@ -179,34 +184,38 @@ class SharedSessions:
                 opening[key] += not leased
             else:
                 stuck.add(key)
+        return held, stuck
+
+    def _let_give_way(self, held: Counter[str], number: int) -> bool:
+        """Have so many shared sessions give way, if there are; true if others need not any more.
+
+        Of the keys that hold most, the session that has been open longest is the first.
+        """
+        giving = [one for one in self._all() if one.giving_way and not one.ending]
+        for session in giving[number:]:
+            session.giving_way = False
+        if len(giving) < number:
+            shared = [one for one in self._all() if one.usable and not one.exclusive]
+            more = [one for one in shared if one.in_use and not one.giving_way]
+            more.sort(key=lambda session: -held[session.key])
+            for session in more[: number - len(giving)]:
+                session.giving_way = True
+        return len(giving) > number
 
     def _make_room(self, opening: Counter[str], *, alone: bool) -> bool:
-        """End a session that nobody uses; for one who has none ``alone``, one being opened.
-
-        Or have one that several use give way to it: it gets no more calls, and is ended when those
-        it has are over. Calls that overlap would keep it for ever.
-        """
+        """End a session that nobody uses; for one who has none ``alone``, one being opened."""
         if (idle := self._longest_idle()) is not None:
             idle.end()
             return True
         beginnings = Counter(item.key for item in self._openings if not item.ending)
         key, number = next(iter(beginnings.most_common(1)), ("", 0))
-        if not alone:
+        if not alone or number < 2:
             return False
-        if number < 2:
-            return self._have_one_give_way()
         item = next(item for item in self._openings if item.key == key and not item.ending)
         item.ending = True
         opening[key] -= 1
         item.task.cancel()
         return True
-
-    def _have_one_give_way(self) -> bool:
-        for session in self._all():  # whoever has had one for longest comes first
-            if session.usable and not session.exclusive and session not in self._giving_way:
-                self._giving_way.add(session)
-                return True
-        return False
 
     def _all(self) -> list[Session]:
         return [session for group in self._sessions.values() for session in group]
@@ -216,8 +225,8 @@ class SharedSessions:
 
     def _available(self, key: str) -> Session | None:
         for session in self._sessions.get(key, ()):
-            free = not (session.exclusive and session.in_use)
-            if session.usable and free and session not in self._giving_way:
+            taken = session.giving_way or (session.exclusive and session.in_use)
+            if session.usable and not taken:
                 return session
         return None
 
