@@ -8,7 +8,7 @@ from mcp_types import Tool, ToolAnnotations
 
 from runs.states import Status
 from station.core.errors import InvalidInput
-from station.core.json_schema import Schema as JsonSchema
+from station.core.json_schema import schema_of
 from station.core.storable import check_json, printable
 
 DEFAULT_WAIT = 50.0
@@ -190,7 +190,7 @@ def check(schema: Schema, arguments: Mapping[str, Any]) -> None:
     """
     for name, value in arguments.items():
         check_json(printable(name), value, texts=name not in _CLEANED)
-    violation = JsonSchema(schema).violation(dict(arguments))
+    violation = schema_of(schema).violation(dict(arguments))
     if violation is None:
         return
     known = ", ".join(schema["properties"]) or "none"

@@ -188,8 +188,10 @@ class Gateway:
         seconds = arguments.get("wait_seconds", catalog.DEFAULT_WAIT)
         try:
             body = await self._wait(context, principal, run_id, seconds)
-        except Exception:  # noqa: BLE001 - see above
-            _log.warning("run_unreadable", run_id=run_id, exc_info=True)
+        except Exception as error:  # noqa: BLE001 - a bug's, too: the run is stored
+            if not isinstance(error, StationError | OperationalError | InterfaceError):
+                ERRORS.labels("mcp").inc()
+            _log.warning("run_unreadable", run_id=run_id, exc_info=error)
             return _result(showing.unread(run_id), {"run_id": run_id, "status": None})
         failed = showing.ended(body) and body["status"] != "succeeded"
         return _result(showing.told(body), body, is_error=failed)

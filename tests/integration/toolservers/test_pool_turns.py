@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from tests.integration.toolservers.conftest import HttpServer, Sink, eventually, whoami
+from tests.integration.toolservers.conftest import Sink, eventually, whoami
 from toolservers.definition import ServerDefinition
 from toolservers.errors import ToolServerUnavailable
 from toolservers.pool import SessionPool
@@ -137,47 +137,3 @@ async def test_servers_that_fail_hang_and_work_share_the_room(
     assert all(isinstance(error, allowed) for error in bad), bad
     fine = await asyncio.gather(*(whoami(pool, stdio(environment_id=n)) for n in (1, 2, 5)))
     assert len({told["pid"] for told in fine}) == 3
-
-
-async def test_calls_that_overlap_for_ever_make_way_for_another_server(
-    make_pool: MakePool, http: HttpServer
-) -> None:
-    pool = make_pool(size=1)
-    answered = 0
-
-    async def without_end() -> None:
-        nonlocal answered
-        while True:
-            call = {"seconds": 0.3}
-            await pool.call(http.definition(), "sleep", call, timeout=60, repeatable=False)
-            answered += 1
-
-    busy: list[asyncio.Task[object]] = []
-    for _ in range(3):
-        busy.append(asyncio.create_task(without_end()))
-        await asyncio.sleep(0.1)  # so that one is always under way
-    await eventually(lambda: answered > 3)
-    for environment in (2, 3):
-        started = time.monotonic()
-        await whoami(pool, http.definition(environment_id=environment))
-        assert time.monotonic() - started < 3
-    before = answered
-    await eventually(lambda: answered > before + 3)
-    await given_up(busy)
-
-
-async def test_who_waited_for_a_session_and_gave_up_takes_it_from_nobody(
-    make_pool: MakePool, http: HttpServer
-) -> None:
-    pool = make_pool(size=1)
-    long = sleeps(pool, http.definition(), 1, 30)
-    await eventually(lambda: bool(pool.states()) and pool.states()[0].sessions == 1)
-    other = asyncio.create_task(whoami(pool, http.definition(environment_id=2)))
-    await asyncio.sleep(0.1)
-    beside = asyncio.create_task(whoami(pool, http.definition()))
-    await asyncio.sleep(0.1)
-    assert not beside.done()
-    await given_up([other])
-    async with asyncio.timeout(3):
-        await beside
-    await given_up(long)
